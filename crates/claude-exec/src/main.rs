@@ -1,0 +1,3 @@
+//! One-job worker that runs a coding agent in a checkout and judges how it ended.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Posts a job, follows its stream with resume, leases a worker.

@@ -1,0 +1,3 @@
+//! Front door: accepts, remembers and matches jobs.
+
+fn main() {}

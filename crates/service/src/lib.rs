@@ -1,0 +1,1 @@
+//! What every Oneshift service repeats, and the one-job server that all workers are.
