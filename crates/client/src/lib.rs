@@ -1,1 +1,16 @@
-//! Posts a job, follows its stream with resume, leases a worker.
+//! Speaks Oneshift's HTTP API: posts a job, follows its stream with resume, leases and attaches
+//! workers.
+
+mod attach;
+mod endpoint;
+mod error;
+mod events;
+mod jobs;
+mod lease;
+
+pub use attach::Attachment;
+pub use endpoint::Endpoint;
+pub use error::ClientError;
+pub use events::{EventStream, Patience};
+pub use jobs::{JobFilter, Submission};
+pub use protocol;

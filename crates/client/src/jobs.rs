@@ -1,0 +1,131 @@
+//! Jobs: submit, look up, list, cancel, fetch the patch.
+
+use bytes::Bytes;
+use protocol::JobId;
+use protocol::headers::{ATTEMPT, IDEMPOTENCY_KEY, JOB};
+use protocol::job::{Job, JobPage};
+use reqwest::{Method, Response};
+use serde_json::Value;
+
+use crate::endpoint::Endpoint;
+use crate::error::ClientError;
+use crate::events::{EventStream, Patience};
+
+/// A job to be posted.
+#[derive(Clone, Copy, Debug)]
+pub struct Submission<'a> {
+    /// Where to, such as `/api/workflow`.
+    pub path: &'a str,
+    /// The request; see `protocol::request::JobRequest::to_wire`.
+    pub body: &'a Value,
+    /// The job's id and attempt, where the caller has given it one already.
+    pub job: Option<(JobId, u32)>,
+    /// The caller's own name for this submission.
+    pub idempotency_key: Option<&'a str>,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Only in this state.
+    pub state: Option<String>,
+    /// Only with this label, as `key=value`.
+    pub label: Option<String>,
+    /// At most so many.
+    pub limit: Option<u32>,
+    /// From here on; see [`JobPage::next_cursor`].
+    pub cursor: Option<String>,
+}
+
+impl Endpoint {
+    /// Posts a job and follows it from its first event.
+    ///
+    /// # Errors
+    /// When the service cannot be reached or rejects the job.
+    pub async fn submit(
+        &self,
+        submission: Submission<'_>,
+        patience: Patience,
+    ) -> Result<EventStream, ClientError> {
+        let response = self.send(self.submission(submission)).await?;
+        let job = self.job_of(&response)?;
+        Ok(EventStream::new(self.clone(), job, 0, patience).with_response(response))
+    }
+
+    /// Posts a job and returns it as soon as it is accepted.
+    ///
+    /// # Errors
+    /// When the service cannot be reached or rejects the job.
+    pub async fn submit_async(&self, submission: Submission<'_>) -> Result<Job, ClientError> {
+        self.json(self.submission(submission).header("prefer", "respond-async")).await
+    }
+
+    fn submission(&self, submission: Submission<'_>) -> reqwest::RequestBuilder {
+        let mut request = self
+            .request(Method::POST, submission.path)
+            .header("content-type", "application/json")
+            .body(submission.body.to_string());
+        if let Some((job, attempt)) = submission.job {
+            request = request.header(JOB, job.to_string()).header(ATTEMPT, attempt.to_string());
+        }
+        if let Some(key) = submission.idempotency_key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        request
+    }
+
+    fn job_of(&self, response: &Response) -> Result<JobId, ClientError> {
+        response
+            .headers()
+            .get(JOB)
+            .and_then(|id| id.to_str().ok())
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| self.protocol("the answer names no job"))
+    }
+
+    /// A job as it stands.
+    ///
+    /// # Errors
+    /// When the service cannot be reached or has no such job.
+    pub async fn job(&self, id: JobId) -> Result<Job, ClientError> {
+        self.json(self.request(Method::GET, &format!("/api/jobs/{id}"))).await
+    }
+
+    /// A page of jobs, newest first.
+    ///
+    /// # Errors
+    /// When the service cannot be reached or refuses the filter.
+    pub async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, ClientError> {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        let limit = filter.limit.map(|limit| limit.to_string());
+        for (name, value) in [
+            ("state", &filter.state),
+            ("label", &filter.label),
+            ("limit", &limit),
+            ("cursor", &filter.cursor),
+        ] {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        self.json(self.request(Method::GET, &format!("/api/jobs?{}", query.finish()))).await
+    }
+
+    /// Asks for a job's end; returns it as it stands, which may still be running.
+    ///
+    /// # Errors
+    /// When the service cannot be reached or has no such job.
+    pub async fn cancel(&self, id: JobId) -> Result<Job, ClientError> {
+        self.json(self.request(Method::DELETE, &format!("/api/jobs/{id}"))).await
+    }
+
+    /// A job's patch, as `git apply` takes it.
+    ///
+    /// # Errors
+    /// When the service cannot be reached, or the job has no patch.
+    pub async fn patch(&self, id: JobId) -> Result<Bytes, ClientError> {
+        let response =
+            self.send(self.request(Method::GET, &format!("/api/jobs/{id}/patch"))).await?;
+        response.bytes().await.map_err(|error| ClientError::from_reqwest(self.base(), &error))
+    }
+}

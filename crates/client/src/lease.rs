@@ -1,0 +1,30 @@
+//! Leasing an idle worker from the gateway.
+
+use protocol::worker::{Lease, LeaseRequest, Status};
+use reqwest::Method;
+
+use crate::endpoint::Endpoint;
+use crate::error::ClientError;
+
+impl Endpoint {
+    /// One try to lease a worker: waits until one is idle, for about 20 s at most.
+    ///
+    /// # Errors
+    /// [`ClientError::Rejected`] with status 503 when none became idle in that time: ask again.
+    pub async fn lease(&self, request: &LeaseRequest) -> Result<Lease, ClientError> {
+        let body = serde_json::to_string(request).expect("a lease request is plain JSON");
+        let request = self
+            .request(Method::POST, "/internal/leases")
+            .header("content-type", "application/json")
+            .body(body);
+        self.json(request).await
+    }
+
+    /// Whether a worker has its job.
+    ///
+    /// # Errors
+    /// When the worker cannot be reached.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.json(self.request(Method::GET, "/status")).await
+    }
+}
