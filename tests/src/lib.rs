@@ -1,1 +1,11 @@
-//! End-to-end tests that start the real binaries.
+//! The outside world as tests need it: a real git server, a scripted model, and the means to start
+//! the real binaries.
+//!
+//! The fixtures know none of our own crates, so every crate can use them as a dev-dependency, and
+//! what they check of the wire formats is an opinion of their own.
+
+pub mod git;
+pub mod git_server;
+mod loopback;
+
+pub use git_server::GitServer;
