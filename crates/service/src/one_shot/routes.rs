@@ -1,0 +1,221 @@
+//! The HTTP routes of a worker.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::StreamExt;
+use protocol::headers::{ATTEMPT, JOB};
+use protocol::worker::{Busyness, Status};
+use protocol::{ErrorCode, JobId, Outcome, Reason, WorkerKind, request};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use utoipa::openapi::OpenApi;
+
+use super::config::OneShotConfig;
+use super::job::{Job, Stop};
+use super::shift::Shift;
+use super::slot::{Slot, Taken};
+use crate::error::{ApiError, no_such_method, no_such_route};
+use crate::{auth, body, event_stream, health};
+
+/// The work of a job that has been checked, ready to be started.
+pub(super) type Work = Box<dyn FnOnce(Job) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send>;
+
+/// A shift whose request type is hidden.
+pub(super) type Prepare = Arc<dyn Fn(&[u8]) -> Result<Work, ApiError> + Send + Sync>;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(super) struct Worker {
+    pub(super) slot: Arc<Slot>,
+    pub(super) kind: WorkerKind,
+    pub(super) start: mpsc::Sender<(Job, Work)>,
+    pub(super) openapi: Arc<OpenApi>,
+}
+
+/// Hides a shift's request type.
+pub(super) fn prepare<S: Shift>(shift: Arc<S>) -> Prepare {
+    Arc::new(move |body| {
+        let request = request::parse::<S::Request>(body)?;
+        shift.admit(&request)?;
+        let shift = Arc::clone(&shift);
+        Ok(Box::new(move |job| Box::pin(async move { shift.run(request, job).await })))
+    })
+}
+
+/// The routes of a worker that does `shifts`.
+pub(super) fn router(
+    worker: Worker,
+    shifts: Vec<(&'static str, Prepare)>,
+    config: &OneShotConfig,
+) -> Router {
+    let mut api = Router::new()
+        .route("/api/jobs/{id}", get(show).delete(cancel))
+        .route("/api/jobs/{id}/events", get(events));
+    for (route, prepare) in shifts {
+        let handler = move |State(worker): State<Worker>, request: Request| async move {
+            accept(&worker, &prepare, request).await
+        };
+        api = api.route(&format!("/api/{route}"), post(handler));
+    }
+    let token = config.cluster_token.clone();
+    api.route_layer(axum::middleware::from_fn_with_state(token, auth::require_cluster_token))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(ready))
+        .route("/health", get(describe))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/openapi.json", get(openapi))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(worker)
+}
+
+/// Takes the job, or says why not; a request that is refused does not use the worker up.
+async fn accept(
+    worker: &Worker,
+    prepare: &Prepare,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (head, body) = request.into_parts();
+    let named = named_job(&head.headers)?;
+    let work = prepare(&body::read(body).await?)?;
+    let job = match worker.slot.take(named) {
+        Taken::New(job) => {
+            let started = worker.start.try_send((job.clone(), work));
+            started.map_err(|_| ApiError::internal(&"the worker no longer starts jobs"))?;
+            job
+        }
+        Taken::Same(job) => job,
+        Taken::Busy => {
+            let message = "this worker has its one job already; ask another, or again later";
+            return Err(ApiError::new(ErrorCode::Busy, message).retry_after(1));
+        }
+        Taken::Closed => return Err(stopping()),
+    };
+    if event_stream::prefers_async(&head.headers) {
+        let location = format!("/api/jobs/{}", job.id());
+        let headers = [
+            (header::LOCATION, location),
+            (header::HeaderName::from_static(JOB), job.id().to_string()),
+        ];
+        return Ok((StatusCode::ACCEPTED, headers, Json(job.view())).into_response());
+    }
+    Ok(follow(worker, &job, 0))
+}
+
+fn stopping() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, "this worker is stopping").retry_after(1)
+}
+
+/// The job and attempt that a service inside the cluster names.
+fn named_job(headers: &HeaderMap) -> Result<Option<(JobId, u32)>, ApiError> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let malformed = |message: String| ApiError::new(ErrorCode::Malformed, message);
+    let Some(id) = text(JOB) else { return Ok(None) };
+    let id = id.parse().map_err(|error| malformed(format!("Oneshift-Job: {error}")))?;
+    let attempt = text(ATTEMPT).unwrap_or("1");
+    match attempt.parse() {
+        Ok(attempt @ 1..) => Ok(Some((id, attempt))),
+        _ => Err(malformed("Oneshift-Attempt must be a number from 1".to_owned())),
+    }
+}
+
+/// The job's stream; the worker exits once somebody has read it to the end.
+fn follow(worker: &Worker, job: &Job, position: u64) -> Response {
+    let reader = worker.slot.reader();
+    let mut frames = Box::pin(Arc::clone(&job.shared.log).follow(position));
+    let stream = async_stream::stream! {
+        while let Some(bytes) = frames.next().await {
+            yield bytes;
+        }
+        // Polled again after the last frame: it is on its way to the reader.
+        reader.has_all();
+    };
+    event_stream::respond(job.id(), stream)
+}
+
+fn find(worker: &Worker, id: &str) -> Result<Job, ApiError> {
+    let job = worker.slot.job().filter(|job| job.id().to_string() == id);
+    job.ok_or_else(|| ApiError::not_found(format!("this worker has no job {id:?}")))
+}
+
+async fn show(State(worker): State<Worker>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    Ok(Json(find(&worker, &id)?.view()).into_response())
+}
+
+/// Asks the job to end; harmless when it has been asked before, or has ended.
+async fn cancel(
+    State(worker): State<Worker>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let job = find(&worker, &id)?;
+    if job.shared.outcome.get().is_some() {
+        return Ok(Json(job.view()).into_response());
+    }
+    job.request_stop(Stop::new(Reason::CancelRequested, "the caller cancelled the job"));
+    Ok((StatusCode::ACCEPTED, Json(job.view())).into_response())
+}
+
+#[derive(Deserialize)]
+struct EventsQuery {
+    after: Option<String>,
+}
+
+async fn events(
+    State(worker): State<Worker>,
+    Path(id): Path<String>,
+    Query(query): Query<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let job = find(&worker, &id)?;
+    let last = job.shared.log.head().last;
+    let position = event_stream::position(&headers, query.after.as_deref(), last)?;
+    Ok(follow(&worker, &job, position))
+}
+
+async fn ready(State(worker): State<Worker>) -> Response {
+    let status = if is_busy(&worker) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, Json(busyness(&worker))).into_response()
+}
+
+async fn status(State(worker): State<Worker>) -> Json<Status> {
+    Json(busyness(&worker))
+}
+
+async fn describe(State(worker): State<Worker>) -> Json<Value> {
+    Json(json!({
+        "status": busyness(&worker).status,
+        "kind": worker.kind,
+        "version": env!("CARGO_PKG_VERSION"),
+        "job": worker.slot.job().map(|job| job.id()),
+    }))
+}
+
+async fn metrics(State(worker): State<Worker>) -> String {
+    format!(
+        "# HELP oneshift_worker_busy Whether the worker has its one job.\n\
+         # TYPE oneshift_worker_busy gauge\n\
+         oneshift_worker_busy{{kind=\"{}\"}} {}\n",
+        worker.kind,
+        u8::from(is_busy(&worker))
+    )
+}
+
+async fn openapi(State(worker): State<Worker>) -> Json<OpenApi> {
+    Json(worker.openapi.as_ref().clone())
+}
+
+fn is_busy(worker: &Worker) -> bool {
+    worker.slot.job().is_some()
+}
+
+fn busyness(worker: &Worker) -> Status {
+    Status { status: if is_busy(worker) { Busyness::Busy } else { Busyness::Idle } }
+}

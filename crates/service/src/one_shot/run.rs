@@ -1,0 +1,226 @@
+//! A worker's life: wait for the job, see it through, exit.
+
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::event::Payload;
+use protocol::{Outcome, Reason, State};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use utoipa::openapi::OpenApi;
+
+use super::attach::stay_attached;
+use super::config::OneShotConfig;
+use super::job::{Job, Stop};
+use super::openapi;
+use super::routes::{self, Prepare, Work, Worker};
+use super::shift::Shift;
+use super::slot::Slot;
+use crate::serve::{self, serve};
+
+/// How long a job may take to end after it was asked to, before it is ended without its help.
+const STOP_GRACE: Duration = Duration::from_secs(8);
+
+/// How long the last bytes may take to reach their readers once one reader has all.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A worker serves its gateway, its caller and a few curious people.
+const MAX_CONNECTIONS: usize = 256;
+
+/// A one-job server; add what it can do with [`OneShot::shift`].
+pub struct OneShot {
+    config: OneShotConfig,
+    shifts: Vec<(&'static str, Prepare)>,
+    openapi: OpenApi,
+}
+
+/// How a worker's life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It was stopped before any job came.
+    Idle,
+    /// Its job's outcome was read; this is its state.
+    Reported(State),
+    /// Nobody read the outcome.
+    Unreported,
+}
+
+impl OneShot {
+    /// A server that can do nothing yet.
+    #[must_use]
+    pub fn new(config: OneShotConfig) -> Self {
+        let openapi = openapi::document(config.kind);
+        Self { config, shifts: Vec::new(), openapi }
+    }
+
+    /// Adds a kind of job. All kinds share the one place for a job.
+    #[must_use]
+    pub fn shift<S: Shift>(mut self, shift: S) -> Self {
+        openapi::add_shift::<S::Request>(&mut self.openapi, S::ROUTE);
+        self.shifts.push((S::ROUTE, routes::prepare(Arc::new(shift))));
+        self
+    }
+
+    /// What the worker reads from the environment.
+    #[must_use]
+    pub fn config(&self) -> &OneShotConfig {
+        &self.config
+    }
+
+    /// Serves on `listener` until the job is done and read, or `stop` yields while idle. Each item
+    /// of `stop` is one signal: the first starts the drain time of a busy worker, the next ends it.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        stop: mpsc::Receiver<()>,
+    ) -> std::io::Result<Exit> {
+        let port = listener.local_addr()?.port();
+        let slot = Arc::new(Slot::default());
+        let (start, jobs) = mpsc::channel(1);
+        let worker = Worker {
+            slot: Arc::clone(&slot),
+            kind: self.config.kind,
+            start,
+            openapi: Arc::new(self.openapi),
+        };
+        let router = routes::router(worker, self.shifts, &self.config);
+        let config = Arc::new(self.config);
+        let mut lines = JoinSet::new();
+        for gateway in config.gateways.clone() {
+            lines.spawn(stay_attached(gateway, Arc::clone(&config), port, Arc::clone(&slot)));
+        }
+        let done = CancellationToken::new();
+        let limits = serve::Limits { connections: MAX_CONNECTIONS, linger: LINGER };
+        let server = tokio::spawn(serve(listener, router, limits, done.clone().cancelled_owned()));
+        let exit = Life { config, slot, jobs, stop }.live().await;
+        done.cancel();
+        let _ = server.await;
+        Ok(exit)
+    }
+}
+
+impl Exit {
+    /// The process's exit code: 0 when an outcome was reported, whatever it was, so that a
+    /// supervisor does not take a failed job for a broken worker; `with_job` asks for the job's own.
+    #[must_use]
+    pub fn code(self, with_job: bool) -> ExitCode {
+        match self {
+            Self::Idle | Self::Reported(State::Completed) => ExitCode::SUCCESS,
+            Self::Reported(_) if !with_job => ExitCode::SUCCESS,
+            Self::Reported(_) | Self::Unreported => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The parts of a worker that decide when it ends.
+struct Life {
+    config: Arc<OneShotConfig>,
+    slot: Arc<Slot>,
+    jobs: mpsc::Receiver<(Job, Work)>,
+    stop: mpsc::Receiver<()>,
+}
+
+impl Life {
+    async fn live(mut self) -> Exit {
+        let (job, work) = loop {
+            tokio::select! {
+                Some(job) = self.jobs.recv() => break job,
+                _ = self.stop.recv() => if self.slot.close_if_idle() {
+                    return Exit::Idle;
+                },
+            }
+        };
+        let span = tracing::info_span!("job", job.id = %job.id(), job.attempt = job.attempt());
+        let outcome = self.see_through(&job, work).instrument(span).await;
+        self.report(outcome.state).await
+    }
+
+    /// Runs the job to its end, whatever the end is.
+    async fn see_through(&mut self, job: &Job, work: Work) -> Outcome {
+        tracing::info!("the job begins");
+        job.emit(Payload::Accepted {});
+        job.emit(Payload::Started {
+            attempt: job.attempt(),
+            worker: Some(self.config.id.to_string()),
+            node: Some(self.config.node.clone()),
+        });
+        let mut work = tokio::spawn(work(job.clone()).in_current_span());
+        let aborted = AbortOnDrop(work.abort_handle());
+        let watching = watch(job, &self.slot, &self.config, &mut self.stop);
+        let outcome = tokio::select! {
+            ended = &mut work => ended.unwrap_or_else(|error| {
+                tracing::error!(%error, "the job's work panicked");
+                Outcome::failed(Reason::InternalError, "the worker failed; its log says why")
+            }),
+            stop = watching => stop.into_outcome(),
+        };
+        drop(aborted);
+        tracing::info!(state = ?outcome.state, reason = ?outcome.reason, "the job ended");
+        job.end(outcome.clone());
+        outcome
+    }
+
+    /// Waits until a reader has the outcome.
+    async fn report(&mut self, state: State) -> Exit {
+        let mut abandoned = pin!(self.slot.abandoned(self.config.reader_wait));
+        tokio::select! {
+            biased;
+            () = self.slot.delivered() => Exit::Reported(state),
+            () = &mut abandoned => Exit::Unreported,
+        }
+    }
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Asks the job to end when its reader is gone or the worker must stop, and resolves when it has
+/// been asked, by whomever, and has not ended in good time.
+async fn watch(
+    job: &Job,
+    slot: &Slot,
+    config: &OneShotConfig,
+    stop: &mut mpsc::Receiver<()>,
+) -> Stop {
+    let mut drained = pin!(drained(stop, config.drain));
+    let mut abandoned = pin!(slot.abandoned(config.reader_wait));
+    let mut stopped = pin!(job.stopped());
+    let stop = tokio::select! {
+        stop = &mut stopped => stop,
+        () = &mut abandoned => {
+            let wait = config.reader_wait.as_secs();
+            let message = format!("nobody has read this job's events for {wait} s");
+            job.request_stop(Stop::new(Reason::CallerLost, message));
+            stopped.await
+        }
+        () = &mut drained => {
+            job.request_stop(Stop::new(Reason::WorkerStopped, "the worker was told to stop"));
+            stopped.await
+        }
+    };
+    tokio::time::sleep(STOP_GRACE).await;
+    tracing::error!("the job did not end when it was asked to");
+    stop
+}
+
+/// Waits for a signal, then for the end of the drain time or the next signal.
+async fn drained(stop: &mut mpsc::Receiver<()>, drain: Duration) {
+    if stop.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+    tracing::info!(seconds = drain.as_secs(), "told to stop; the job may go on for the drain time");
+    let _ = tokio::time::timeout(drain, stop.recv()).await;
+}

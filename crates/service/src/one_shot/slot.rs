@@ -1,0 +1,132 @@
+//! The one place for the one job.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use protocol::JobId;
+use tokio::sync::watch;
+
+use super::job::Job;
+
+/// Holds the worker's job, once there is one.
+#[derive(Debug)]
+pub(super) struct Slot {
+    state: Mutex<State>,
+    job: watch::Sender<Option<Job>>,
+    /// How many readers follow the job now.
+    readers: watch::Sender<usize>,
+    /// Whether a reader has had the terminal event.
+    delivered: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Taken(Job),
+    Closed,
+}
+
+/// What became of an attempt to take the slot.
+pub(super) enum Taken {
+    /// The slot was free: the job is to be started.
+    New(Job),
+    /// The same attempt of the same job holds it already: the caller asks again after a broken line.
+    Same(Job),
+    /// Another job holds it.
+    Busy,
+    /// The worker is about to exit.
+    Closed,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State::Idle),
+            job: watch::Sender::new(None),
+            readers: watch::Sender::new(0),
+            delivered: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Slot {
+    /// Takes the slot for a job, atomically.
+    pub(super) fn take(&self, named: Option<(JobId, u32)>) -> Taken {
+        let mut state = self.lock();
+        match &*state {
+            State::Closed => Taken::Closed,
+            State::Taken(job) if named == Some((job.id(), job.attempt())) => {
+                Taken::Same(job.clone())
+            }
+            State::Taken(_) => Taken::Busy,
+            State::Idle => {
+                let (id, attempt) = named.unwrap_or_else(|| (JobId::random(), 1));
+                let job = Job::new(id, attempt, named.is_some());
+                *state = State::Taken(job.clone());
+                self.job.send_replace(Some(job.clone()));
+                Taken::New(job)
+            }
+        }
+    }
+
+    /// Closes the slot for good unless a job has it; says whether it did.
+    pub(super) fn close_if_idle(&self) -> bool {
+        let mut state = self.lock();
+        let is_idle = matches!(&*state, State::Idle);
+        if is_idle {
+            *state = State::Closed;
+        }
+        is_idle
+    }
+
+    /// The job that holds the slot.
+    pub(super) fn job(&self) -> Option<Job> {
+        self.job.borrow().clone()
+    }
+
+    /// Counts a reader in, until the answer is dropped.
+    pub(super) fn reader(self: &std::sync::Arc<Self>) -> Reader {
+        self.readers.send_modify(|count| *count += 1);
+        Reader { slot: std::sync::Arc::clone(self) }
+    }
+
+    /// Waits until nobody has read for `wait`.
+    pub(super) async fn abandoned(&self, wait: std::time::Duration) {
+        let mut readers = self.readers.subscribe();
+        loop {
+            let none = readers.wait_for(|count| *count == 0).await.map(|_| ());
+            none.expect("the slot holds the sender");
+            let back = readers.wait_for(|count| *count > 0);
+            if tokio::time::timeout(wait, back).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until a reader has had the terminal event.
+    pub(super) async fn delivered(&self) {
+        let mut delivered = self.delivered.subscribe();
+        delivered.wait_for(|delivered| *delivered).await.expect("the slot holds the sender");
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One reader of the job's stream.
+pub(super) struct Reader {
+    slot: std::sync::Arc<Slot>,
+}
+
+impl Reader {
+    /// Notes that this reader has had the terminal event.
+    pub(super) fn has_all(&self) {
+        self.slot.delivered.send_replace(true);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.slot.readers.send_modify(|count| *count -= 1);
+    }
+}

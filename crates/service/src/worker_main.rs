@@ -1,0 +1,72 @@
+//! A worker's whole `main`.
+
+use std::process::ExitCode;
+
+use protocol::WorkerKind;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::config::{ConfigError, Environment};
+use crate::one_shot::{Exit, OneShot, OneShotConfig};
+use crate::signals::StopSignals;
+use crate::{hardening, telemetry};
+
+/// Runs a worker: reads the environment, binds, attaches, does its one job and returns the exit
+/// code. `setup` turns the configuration that all workers share into the worker itself.
+pub fn worker_main(
+    kind: WorkerKind,
+    setup: impl FnOnce(&Environment, OneShotConfig) -> Result<OneShot, ConfigError>,
+) -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("--version") {
+        return print_version(kind);
+    }
+    let environment = Environment::from_process();
+    let started = telemetry::start(&environment).and_then(|()| {
+        hardening::harden();
+        hardening::follow_supervisor(&environment)?;
+        setup(&environment, OneShotConfig::read(&environment, kind)?)
+    });
+    let worker = match started {
+        Ok(worker) => worker,
+        Err(error) => return refuse(kind, &error),
+    };
+    let with_job = worker.config().exit_with_job;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime.and_then(|runtime| runtime.block_on(run(worker))) {
+        Ok(exit) => exit.code(with_job),
+        Err(error) => refuse(kind, &error),
+    }
+}
+
+async fn run(worker: OneShot) -> std::io::Result<Exit> {
+    let address = worker.config().listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })?;
+    tracing::info!("listening on {}", listener.local_addr()?);
+    let mut signals = StopSignals::listen()?;
+    let (stop, stops) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            signals.next().await;
+            if stop.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    worker.run(listener, stops).await
+}
+
+#[allow(clippy::print_stdout, reason = "the answer to --version")]
+fn print_version(kind: WorkerKind) -> ExitCode {
+    println!("{kind} {}", env!("CARGO_PKG_VERSION"));
+    ExitCode::SUCCESS
+}
+
+/// Says on standard error why the worker cannot start; logging may not have begun yet.
+#[allow(clippy::print_stderr, reason = "logging may not have begun yet")]
+fn refuse(kind: WorkerKind, error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("{kind}: {error}");
+    ExitCode::FAILURE
+}
