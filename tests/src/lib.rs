@@ -4,8 +4,14 @@
 //! The fixtures know none of our own crates, so every crate can use them as a dev-dependency, and
 //! what they check of the wire formats is an opinion of their own.
 
+mod claude_cli;
+mod environment;
 pub mod git;
 pub mod git_server;
 mod loopback;
+pub mod model;
 
+pub use claude_cli::{VERSION as CLAUDE_VERSION, claude_cli, claude_command};
+pub use environment::{skipped, tool};
 pub use git_server::GitServer;
+pub use model::Model;

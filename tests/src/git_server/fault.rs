@@ -54,6 +54,8 @@ pub(super) fn break_off(response: Response<Body>, at: BreaksAt, how: Break) -> R
                     continue;
                 };
                 yield piece.slice(..end.min(piece.len()));
+                // Lets the server send what it has.
+                tokio::task::yield_now().await;
                 match how {
                     Break::Stall => std::future::pending::<()>().await,
                     Break::Cut => Err(io::Error::other("cut off"))?,
