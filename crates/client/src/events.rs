@@ -79,6 +79,12 @@ impl EventStream {
         self.job
     }
 
+    /// The service that the events come from.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// The id of the last event that was returned.
     #[must_use]
     pub fn position(&self) -> u64 {

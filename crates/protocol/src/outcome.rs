@@ -133,6 +133,8 @@ pub enum Reason {
     NoChanges,
     /// The repository could not be read, for a reason that has no code of its own.
     CloneFailed,
+    /// The operator's configuration does not allow what the job asks for.
+    NotAllowed,
     /// The server has no such repository, or does not show it.
     RepositoryNotFound,
     /// The repository has no such branch or tag.

@@ -1,0 +1,95 @@
+//! What the whole job came to, by all its steps.
+
+use service::protocol::outcome::{Changes, Durations};
+use service::protocol::{Outcome, Reason, State};
+
+/// Weighs the steps: the agent's word first, then whether there is anything to show for it.
+/// `delivered` is absent when nothing was to be delivered, or its salvage took too long.
+pub(crate) fn of(pulled: &Outcome, executed: Outcome, delivered: Option<Outcome>) -> Outcome {
+    let durations = Durations {
+        pull_ms: pulled.durations.pull_ms,
+        deliver_ms: delivered.as_ref().and_then(|delivered| delivered.durations.deliver_ms),
+        ..executed.durations
+    };
+    let changes = delivered.as_ref().and_then(|delivered| delivered.changes);
+    let verdict = match delivered {
+        // An agent's failure is the news, whatever became of its patch.
+        Some(delivered) if executed.state == State::Completed => {
+            deliver_verdict(executed, delivered)
+        }
+        _ => executed,
+    };
+    Outcome {
+        commit: pulled.commit.clone(),
+        branch: pulled.branch.clone(),
+        changes,
+        durations,
+        ..verdict
+    }
+}
+
+fn deliver_verdict(executed: Outcome, delivered: Outcome) -> Outcome {
+    match (delivered.state, delivered.reason) {
+        (State::Completed, Some(Reason::NoChanges)) => Outcome {
+            reason: delivered.reason,
+            message: "the agent ended well, but changed nothing".to_owned(),
+            ..executed
+        },
+        (State::Completed, _) => {
+            let message = delivered.changes.map_or(executed.message, in_words);
+            Outcome { message, ..executed }
+        }
+        (state, reason) => Outcome {
+            state,
+            reason,
+            message: delivered.message,
+            retryable: delivered.retryable,
+            ..executed
+        },
+    }
+}
+
+fn in_words(changes: Changes) -> String {
+    let files =
+        if changes.files == 1 { "1 file".to_owned() } else { format!("{} files", changes.files) };
+    format!("the agent changed {files} (+{} -{})", changes.insertions, changes.deletions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivered(files: u64) -> Outcome {
+        let changes = Changes { files, insertions: 3, deletions: 1 };
+        Outcome { changes: Some(changes), ..Outcome::completed("delivered") }
+    }
+
+    #[test]
+    fn an_agents_failure_outweighs_its_patch() {
+        let executed = Outcome::failed(Reason::CheckFailed, "the check failed");
+        let outcome = of(&Outcome::completed("pulled"), executed, Some(delivered(1)));
+        assert_eq!(outcome.reason, Some(Reason::CheckFailed));
+        assert_eq!(outcome.changes.map(|changes| changes.files), Some(1));
+    }
+
+    #[test]
+    fn a_success_without_changes_says_so() {
+        let nothing = Outcome { reason: Some(Reason::NoChanges), ..delivered(0) };
+        let outcome = of(&Outcome::completed("pulled"), Outcome::completed("done"), Some(nothing));
+        assert_eq!((outcome.state, outcome.reason), (State::Completed, Some(Reason::NoChanges)));
+    }
+
+    #[test]
+    fn a_success_that_cannot_be_delivered_is_a_failure() {
+        let lost = Outcome::failed(Reason::WorkerLost, "the git-pull worker was lost");
+        let outcome = of(&Outcome::completed("pulled"), Outcome::completed("done"), Some(lost));
+        assert_eq!((outcome.state, outcome.retryable), (State::Failed, true));
+    }
+
+    #[test]
+    fn a_success_names_its_changes() {
+        let done = Outcome::completed("done");
+        let outcome = of(&Outcome::completed("pulled"), done, Some(delivered(1)));
+        assert_eq!(outcome.message, "the agent changed 1 file (+3 -1)");
+    }
+}
