@@ -6,73 +6,84 @@ use protocol::worker::Status;
 use protocol::{WorkerKind, error::ErrorBody};
 use serde_json::{Value, json};
 use utoipa::OpenApi as _;
-use utoipa::openapi::OpenApi;
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(components(schemas(Event, Job, Status, ErrorBody)))]
 struct Shared;
 
-/// The document of a worker that takes these routes, without their bodies' schemas.
-pub(super) fn document(kind: WorkerKind) -> OpenApi {
-    let mut document = Shared::openapi();
-    document.info.title = format!("Oneshift {kind}");
-    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    document.info.description =
-        Some("A worker that does one job, streams it as server-sent events, and exits.".to_owned());
-    let read = |summary: &str, schema: &str| json!({ "get": operation(summary, "200", "application/json", schema) });
-    let job = json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } });
-    add(
-        &mut document,
-        "/api/jobs/{id}",
-        json!({
-            "parameters": [job],
-            "get": operation("The worker's job as it stands", "200", "application/json", "Job"),
-            "delete": operation("Ask the job to end", "202", "application/json", "Job"),
-        }),
-    );
+/// A route that takes jobs, and the schemas of their bodies.
+#[derive(Clone, Copy)]
+pub(super) struct Route {
+    name: &'static str,
+    body: fn() -> (String, Schemas),
+}
+
+type Schemas = Vec<(String, RefOr<Schema>)>;
+
+impl Route {
+    /// `POST /api/<name>` with this body.
+    pub(super) fn new<R: ToSchema>(name: &'static str) -> Self {
+        let body = || {
+            let mut schemas = vec![(R::name().into_owned(), R::schema())];
+            R::schemas(&mut schemas);
+            (R::name().into_owned(), schemas)
+        };
+        Self { name, body }
+    }
+}
+
+/// The document of a worker with these routes; made when asked for, as few ever ask.
+pub(super) fn document(kind: WorkerKind, routes: &[Route]) -> Value {
+    let mut document = json!(Shared::openapi());
+    document["info"] = json!({
+        "title": format!("Oneshift {kind}"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": "A worker that does one job, streams it as server-sent events, and exits.",
+    });
+    let paths = &mut document["paths"];
+    let get = |summary: &str, media: &str, schema: &str| operation(summary, "200", media, schema);
+    let id = json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } });
+    paths["/api/jobs/{id}"] = json!({
+        "parameters": [id],
+        "get": get("The worker's job as it stands", JSON, "Job"),
+        "delete": operation("Ask the job to end", "202", JSON, "Job"),
+    });
     let after =
         json!({ "name": "after", "in": "query", "schema": { "type": "integer", "minimum": 0 } });
-    add(
-        &mut document,
-        "/api/jobs/{id}/events",
-        json!({
-            "parameters": [job, after],
-            "get": operation("The job's events; resume with Last-Event-ID or after", "200", "text/event-stream", "Event"),
-        }),
-    );
-    add(&mut document, "/status", read("Whether the worker has its job", "Status"));
-    add(&mut document, "/health/ready", read("200 while idle, 503 while busy", "Status"));
+    paths["/api/jobs/{id}/events"] = json!({
+        "parameters": [id, after],
+        "get": get("The job's events; resume with Last-Event-ID or after", EVENTS, "Event"),
+    });
+    paths["/status"] = json!({ "get": get("Whether the worker has its job", JSON, "Status") });
+    paths["/health/ready"] =
+        json!({ "get": get("200 while idle, 503 while busy", JSON, "Status") });
+    for route in routes {
+        let (name, schemas) = (route.body)();
+        let mut post = get("Do this one job, streaming it", EVENTS, "Event");
+        post["requestBody"] = json!({ "required": true, "content": content(JSON, &name) });
+        document["paths"][format!("/api/{}", route.name)] = json!({ "post": post });
+        for (name, schema) in schemas {
+            document["components"]["schemas"][name] = json!(schema);
+        }
+    }
     document
 }
 
-/// Adds `POST /api/<route>` with its body.
-pub(super) fn add_shift<R: ToSchema + PartialSchema>(document: &mut OpenApi, route: &str) {
-    let components = document.components.get_or_insert_default();
-    let mut schemas = vec![(R::name().into_owned(), R::schema())];
-    R::schemas(&mut schemas);
-    components.schemas.extend(schemas);
-    let mut post = operation("Do this one job, streaming it", "200", "text/event-stream", "Event");
-    post["requestBody"] =
-        json!({ "required": true, "content": content("application/json", &R::name()) });
-    add(document, &format!("/api/{route}"), json!({ "post": post }));
-}
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
 
 fn operation(summary: &str, status: &str, media: &str, schema: &str) -> Value {
     json!({
         "summary": summary,
         "responses": {
             status: { "description": summary, "content": content(media, schema) },
-            "default": { "description": "An error", "content": content("application/json", "ErrorBody") },
+            "default": { "description": "An error", "content": content(JSON, "ErrorBody") },
         },
     })
 }
 
 fn content(media: &str, schema: &str) -> Value {
     json!({ media: { "schema": { "$ref": format!("#/components/schemas/{schema}") } } })
-}
-
-fn add(document: &mut OpenApi, path: &str, item: Value) {
-    let item = serde_json::from_value(item).expect("the item above is a path item");
-    document.paths.paths.insert(path.to_owned(), item);
 }

@@ -15,10 +15,10 @@ use protocol::{ErrorCode, JobId, Outcome, Reason, WorkerKind, request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use utoipa::openapi::OpenApi;
 
 use super::config::OneShotConfig;
 use super::job::{Job, Stop};
+use super::openapi;
 use super::shift::Shift;
 use super::slot::{Slot, Taken};
 use crate::error::{ApiError, no_such_method, no_such_route};
@@ -36,7 +36,7 @@ pub(super) struct Worker {
     pub(super) slot: Arc<Slot>,
     pub(super) kind: WorkerKind,
     pub(super) start: mpsc::Sender<(Job, Work)>,
-    pub(super) openapi: Arc<OpenApi>,
+    pub(super) openapi: Arc<[openapi::Route]>,
 }
 
 /// Hides a shift's request type.
@@ -71,7 +71,7 @@ pub(super) fn router(
         .route("/health", get(describe))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
-        .route("/openapi.json", get(openapi))
+        .route("/openapi.json", get(describe_api))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .with_state(worker)
@@ -208,8 +208,8 @@ async fn metrics(State(worker): State<Worker>) -> String {
     )
 }
 
-async fn openapi(State(worker): State<Worker>) -> Json<OpenApi> {
-    Json(worker.openapi.as_ref().clone())
+async fn describe_api(State(worker): State<Worker>) -> Json<Value> {
+    Json(openapi::document(worker.kind, &worker.openapi))
 }
 
 fn is_busy(worker: &Worker) -> bool {

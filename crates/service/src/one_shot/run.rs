@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use utoipa::openapi::OpenApi;
 
 use super::attach::stay_attached;
 use super::config::OneShotConfig;
@@ -36,7 +35,7 @@ const MAX_CONNECTIONS: usize = 256;
 pub struct OneShot {
     config: OneShotConfig,
     shifts: Vec<(&'static str, Prepare)>,
-    openapi: OpenApi,
+    openapi: Vec<openapi::Route>,
 }
 
 /// How a worker's life ended.
@@ -54,14 +53,13 @@ impl OneShot {
     /// A server that can do nothing yet.
     #[must_use]
     pub fn new(config: OneShotConfig) -> Self {
-        let openapi = openapi::document(config.kind);
-        Self { config, shifts: Vec::new(), openapi }
+        Self { config, shifts: Vec::new(), openapi: Vec::new() }
     }
 
     /// Adds a kind of job. All kinds share the one place for a job.
     #[must_use]
     pub fn shift<S: Shift>(mut self, shift: S) -> Self {
-        openapi::add_shift::<S::Request>(&mut self.openapi, S::ROUTE);
+        self.openapi.push(openapi::Route::new::<S::Request>(S::ROUTE));
         self.shifts.push((S::ROUTE, routes::prepare(Arc::new(shift))));
         self
     }
@@ -89,7 +87,7 @@ impl OneShot {
             slot: Arc::clone(&slot),
             kind: self.config.kind,
             start,
-            openapi: Arc::new(self.openapi),
+            openapi: self.openapi.into(),
         };
         let router = routes::router(worker, self.shifts, &self.config);
         let config = Arc::new(self.config);
