@@ -4,14 +4,20 @@
 //! The fixtures know none of our own crates, so every crate can use them as a dev-dependency, and
 //! what they check of the wire formats is an opinion of their own.
 
+mod binaries;
 mod claude_cli;
 mod environment;
 pub mod git;
 pub mod git_server;
+pub mod http;
 mod loopback;
 pub mod model;
+pub mod process;
+pub mod sse;
 
+pub use binaries::binaries;
 pub use claude_cli::{VERSION as CLAUDE_VERSION, claude_cli, claude_command};
 pub use environment::{skipped, tool};
 pub use git_server::GitServer;
 pub use model::Model;
+pub use process::{Launch, Process};
