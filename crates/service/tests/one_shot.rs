@@ -163,7 +163,7 @@ async fn of_100_jobs_at_the_same_instant_exactly_one_is_accepted() {
 #[tokio::test]
 async fn a_wrong_request_is_refused_and_does_not_use_the_worker_up() {
     let worker = start([]).await;
-    let http = raw_post(&worker.endpoint);
+    let http = |body| raw_post(&worker.endpoint, body);
     for (body, status, field) in [
         ("{", 400, None),
         ("[]", 400, None),
@@ -186,34 +186,27 @@ async fn a_wrong_request_is_refused_and_does_not_use_the_worker_up() {
 }
 
 /// Posts raw bytes and returns the status and the JSON answer.
-fn raw_post(
-    endpoint: &Endpoint,
-) -> impl Fn(Vec<u8>) -> std::pin::Pin<Box<dyn Future<Output = (u16, Value)>>> + use<> {
+async fn raw_post(endpoint: &Endpoint, body: Vec<u8>) -> (u16, Value) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let address = endpoint.base().trim_start_matches("http://").to_owned();
-    move |body| {
-        let address = address.clone();
-        Box::pin(async move {
-            let (mut reader, mut writer) =
-                tokio::net::TcpStream::connect(address).await.unwrap().into_split();
-            let head = format!(
-                "POST /api/play HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-                body.len()
-            );
-            let writing = tokio::spawn(async move {
-                // The server may refuse before it has read everything.
-                let _ = writer.write_all(head.as_bytes()).await;
-                let _ = writer.write_all(&body).await;
-                writer
-            });
-            let mut answer = Vec::new();
-            let _ = reader.read_to_end(&mut answer).await;
-            drop(writing.await);
-            let text = String::from_utf8(answer).unwrap();
-            let (head, json) = text.split_once("\r\n\r\n").unwrap();
-            (head[9..12].parse().unwrap(), serde_json::from_str(json).unwrap())
-        })
-    }
+    let address = endpoint.base().trim_start_matches("http://");
+    let (mut reader, mut writer) =
+        tokio::net::TcpStream::connect(address).await.unwrap().into_split();
+    let length = body.len();
+    let head = format!(
+        "POST /api/play HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    let writing = tokio::spawn(async move {
+        // The server may refuse before it has read everything.
+        let _ = writer.write_all(head.as_bytes()).await;
+        let _ = writer.write_all(&body).await;
+        writer
+    });
+    let mut answer = Vec::new();
+    let _ = reader.read_to_end(&mut answer).await;
+    drop(writing.await);
+    let text = String::from_utf8(answer).unwrap();
+    let (head, json) = text.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), serde_json::from_str(json).unwrap())
 }
 
 #[tokio::test]
