@@ -1,3 +1,43 @@
 //! One-job worker that pulls a repository into the workspace and delivers what changed in it.
 
-fn main() {}
+mod address;
+mod advertisement;
+mod checkout;
+mod checkout_git;
+mod credentials;
+mod disk;
+mod fault;
+mod index;
+mod job_folder;
+mod lock;
+mod mirror;
+mod pack;
+mod packet;
+mod plan;
+mod policy;
+mod progress;
+mod pull;
+mod resolver;
+mod run;
+mod server;
+mod settings;
+mod skeleton;
+mod snapshot;
+mod source;
+#[cfg(test)]
+mod testing;
+mod web;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use service::one_shot::OneShot;
+use service::protocol::WorkerKind;
+
+fn main() -> ExitCode {
+    service::worker_main(WorkerKind::GitPull, |environment, config| {
+        let settings = Arc::new(settings::Settings::read(environment)?);
+        let config = config.with_workspace(settings.workspace.id());
+        Ok(OneShot::new(config).shift(pull::Pull { settings: Arc::clone(&settings) }))
+    })
+}

@@ -1,0 +1,154 @@
+//! A job's folder in the workspace.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use service::protocol::JobId;
+use service::workspace::Workspace;
+
+use crate::fault::Fault;
+use crate::mirror::Mirror;
+use crate::skeleton;
+
+/// The file that says which mirror a job's checkout borrows from.
+const LENDER: &str = "mirror";
+
+/// The folder of one job: its checkout, and what git-pull notes about it.
+#[derive(Debug)]
+pub(crate) struct JobFolder {
+    job: JobId,
+    path: PathBuf,
+}
+
+impl JobFolder {
+    pub(crate) fn new(workspace: &Workspace, job: JobId) -> Self {
+        Self { job, path: workspace.job(job) }
+    }
+
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the repository is checked out.
+    pub(crate) fn checkout(&self) -> PathBuf {
+        self.path.join("repo")
+    }
+
+    /// Makes the folder with an empty checkout; what an earlier attempt left there is removed.
+    pub(crate) fn prepare(&self) -> Result<(), Fault> {
+        let prepare = || {
+            if let Err(error) = fs::create_dir(&self.path)
+                && (error.kind() != io::ErrorKind::AlreadyExists || !is_folder(&self.path))
+            {
+                return Err(error);
+            }
+            remove_tree(&self.checkout())?;
+            fs::create_dir(self.checkout())
+        };
+        prepare().map_err(Fault::io("make the job's folder"))
+    }
+
+    /// Notes which mirror the checkout borrows from; until the folder is gone, it must stay.
+    pub(crate) fn borrow_from(&self, mirror: &Mirror) -> Result<(), Fault> {
+        let note = format!("{}\n", mirror.name());
+        skeleton::replace(&self.path.join(LENDER), note.as_bytes())
+            .map_err(Fault::io("write into the job's folder"))
+    }
+
+    /// Checks that there is a checkout, and that it was pulled from the mirror's repository.
+    pub(crate) fn check(&self, mirror: &Mirror, url: &str) -> Result<(), Fault> {
+        let lender = lender_of(&self.path);
+        if !is_folder(&self.path) || !is_folder(&self.checkout()) || lender.is_none() {
+            return Err(Fault::NoCheckout { job: self.job });
+        }
+        if lender != Some(mirror.name()) {
+            return Err(Fault::OtherRepository { job: self.job, url: url.to_owned() });
+        }
+        Ok(())
+    }
+}
+
+/// The name of the mirror that the checkout in a job's folder borrows from.
+pub(crate) fn lender_of(job: &Path) -> Option<String> {
+    let path = job.join(LENDER);
+    let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
+    let text = is_file.then(|| fs::read_to_string(&path).ok())??;
+    Some(text.trim_end().to_owned())
+}
+
+/// Whether this is a folder itself, and not a symlink to one.
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// Removes whatever is there, without following symlinks; nothing there is fine.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    let remove = || match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    let removed = match remove() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path)?;
+            remove()
+        }
+        removed => removed,
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Gives us back the right to empty folders that an agent (or Go's module cache) closed.
+fn open_up(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut open = vec![path.to_owned()];
+    while let Some(folder) = open.pop() {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_tree_is_removed_whatever_its_owner_did_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tree, outside) = (folder.path().join("tree"), folder.path().join("outside"));
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("kept"), "").unwrap();
+        fs::write(tree.join("a/b/c"), "").unwrap();
+        symlink(&outside, tree.join("a/link")).unwrap();
+        fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0o500)).unwrap();
+        fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0o500)).unwrap();
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists() && outside.join("kept").exists());
+        remove_tree(&tree).unwrap();
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_job_is_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(root.path()).unwrap();
+        let folder = JobFolder::new(&workspace, JobId::random());
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), folder.path()).unwrap();
+        assert!(folder.prepare().is_err());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,185 @@
+//! HTTP as git needs it, from a thread that may block: every wait ends at once when the job is
+//! stopped, and by itself when the server is silent.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Client, RequestBuilder, Response, redirect};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::address;
+use crate::credentials::Login;
+use crate::fault::Fault;
+use crate::packet::Pieces;
+use crate::policy::Policy;
+use crate::resolver::{ForbiddenName, Resolver};
+
+/// How long a connection, with TLS, may take to come about: ten times a bad round trip to the other
+/// side of the world.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a server may be silent. `git upload-pack` says something every 5 s while it is busy
+/// (`uploadpack.keepAlive`).
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
+
+/// Some servers let only git in.
+const USER_AGENT: &str = concat!("git/oneshift-", env!("CARGO_PKG_VERSION"));
+
+/// A means to talk to git servers, for one job.
+pub(crate) struct Web {
+    runtime: Handle,
+    client: Client,
+    policy: Arc<Policy>,
+    silence: Duration,
+    stop: CancellationToken,
+}
+
+impl Web {
+    /// A client that uses the system's certificates and proxies.
+    pub(crate) fn new(
+        runtime: Handle,
+        policy: Arc<Policy>,
+        silence: Duration,
+        stop: CancellationToken,
+    ) -> Result<Self, Fault> {
+        // Fails when it was done before, which is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .dns_resolver(Resolver)
+            .build()
+            .map_err(|error| Fault::io("set up HTTP")(std::io::Error::other(error)))?;
+        Ok(Self { runtime, client, policy, silence, stop })
+    }
+
+    /// The operator's rules.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Sends a GET and waits for the head of its answer.
+    pub(crate) fn get(&self, url: &Url, login: Option<&Login>) -> Result<Answer<'_>, Fault> {
+        self.send(url, self.client.get(url.clone()), login)
+    }
+
+    /// Sends a POST and waits for the head of its answer.
+    pub(crate) fn post(
+        &self,
+        url: &Url,
+        login: Option<&Login>,
+        kind: &str,
+        body: Vec<u8>,
+    ) -> Result<Answer<'_>, Fault> {
+        let request = self.client.post(url.clone()).header("content-type", kind).body(body);
+        self.send(url, request, login)
+    }
+
+    fn send(
+        &self,
+        url: &Url,
+        request: RequestBuilder,
+        login: Option<&Login>,
+    ) -> Result<Answer<'_>, Fault> {
+        use secrecy::ExposeSecret;
+        let request = match login {
+            Some(login) => request.basic_auth(&login.user, Some(login.password.expose_secret())),
+            None => request,
+        };
+        let limit = CONNECT_TIMEOUT + self.silence;
+        let response = self.wait(url, limit, request.send())?;
+        // The resolver and the policy have seen to this already, for names and for literals.
+        let peer = response.remote_addr().map(|peer| peer.ip());
+        if let Some(fault) = peer.and_then(address::fault_of) {
+            return Err(Fault::NotAllowed(format!("{url} leads to {fault}, which is not allowed")));
+        }
+        Ok(Answer { web: self, url: url.clone(), response })
+    }
+
+    fn wait<T>(
+        &self,
+        url: &Url,
+        limit: Duration,
+        future: impl Future<Output = reqwest::Result<T>>,
+    ) -> Result<T, Fault> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => Err(Fault::Stopped),
+                answer = tokio::time::timeout(limit, future) => match answer {
+                    Ok(answer) => answer.map_err(|error| explain(url, error)),
+                    Err(_) => Err(self.silent(url)),
+                }
+            }
+        })
+    }
+
+    fn silent(&self, url: &Url) -> Fault {
+        Fault::Stalled { url: url.to_string(), seconds: self.silence.as_secs() }
+    }
+}
+
+/// The answer to a request: its head is here, its body comes in pieces.
+pub(crate) struct Answer<'a> {
+    web: &'a Web,
+    /// Where it came from.
+    pub(crate) url: Url,
+    response: Response,
+}
+
+impl Answer<'_> {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// A header's value, if it is there and readable.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+}
+
+impl Pieces for Answer<'_> {
+    fn next_piece(&mut self) -> Result<Option<Bytes>, Fault> {
+        self.web.wait(&self.url, self.web.silence, self.response.chunk())
+    }
+
+    fn cut_off(&self) -> Fault {
+        let cause = "the answer ended too early".to_owned();
+        Fault::CutOff { url: self.url.to_string(), cause }
+    }
+}
+
+/// What an error of the HTTP client means here.
+fn explain(url: &Url, error: reqwest::Error) -> Fault {
+    let url = url.to_string();
+    let error = error.without_url();
+    if let Some(forbidden) = find::<ForbiddenName>(&error) {
+        return Fault::NotAllowed(format!("{url} cannot be used: {forbidden}"));
+    }
+    if error.is_connect() || error.is_timeout() {
+        let cause = if error.is_timeout() {
+            format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())
+        } else {
+            root_of(&error).to_string()
+        };
+        return Fault::HostUnreachable { url, cause };
+    }
+    Fault::CutOff { url, cause: root_of(&error).to_string() }
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+}
+
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+fn root_of<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    chain(error).last().unwrap_or(error)
+}
