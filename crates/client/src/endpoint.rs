@@ -55,6 +55,14 @@ impl Endpoint {
         &self.base
     }
 
+    /// Asks whether the service serves at all.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn live(&self) -> Result<(), ClientError> {
+        self.send(self.request(Method::GET, "/health/live")).await.map(drop)
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
