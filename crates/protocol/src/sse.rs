@@ -56,7 +56,7 @@ const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
 /// A stream that is not what SSE allows here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// A line that is longer than [`MAX_LINE_BYTES`].
+    /// A line of more than 64 MiB.
     #[error("the event stream has a line of more than 64 MiB")]
     LineTooLong,
     /// Bytes that are not UTF-8.
