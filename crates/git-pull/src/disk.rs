@@ -105,10 +105,8 @@ impl Disk {
 fn snapshot(repository: &Repository) -> Result<Snapshot, git2::Error> {
     let mut refs = Vec::new();
     for reference in repository.references()? {
-        // A ref that cannot be read is not shown by a server either.
-        if let Ok(reference) = reference {
-            refs.extend(as_ref(&reference));
-        }
+        // One that leads nowhere is not shown by a server either.
+        refs.extend(as_ref(&reference?));
     }
     Ok(Snapshot::new(refs, head(repository)?, shallow(repository)))
 }

@@ -26,11 +26,6 @@ impl JobFolder {
         Self { job, path: workspace.job(job) }
     }
 
-    /// The folder itself.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Where the repository is checked out.
     pub(crate) fn checkout(&self) -> PathBuf {
         self.path.join("repo")
@@ -147,7 +142,7 @@ mod tests {
         let workspace = Workspace::open(root.path()).unwrap();
         let folder = JobFolder::new(&workspace, JobId::random());
         let outside = tempfile::tempdir().unwrap();
-        symlink(outside.path(), folder.path()).unwrap();
+        symlink(outside.path(), &folder.path).unwrap();
         assert!(folder.prepare().is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }

@@ -5,7 +5,9 @@ mod advertisement;
 mod checkout;
 mod checkout_git;
 mod credentials;
+mod deliver;
 mod disk;
+mod disk_space;
 mod fault;
 mod index;
 mod job_folder;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
     service::worker_main(WorkerKind::GitPull, |environment, config| {
         let settings = Arc::new(settings::Settings::read(environment)?);
         let config = config.with_workspace(settings.workspace.id());
-        Ok(OneShot::new(config).shift(pull::Pull { settings: Arc::clone(&settings) }))
+        Ok(OneShot::new(config)
+            .shift(pull::Pull { settings: Arc::clone(&settings) })
+            .shift(deliver::Deliver { settings }))
     })
 }

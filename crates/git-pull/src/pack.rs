@@ -8,11 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use git2::{Indexer, Odb};
 use tokio_util::sync::CancellationToken;
 
+use crate::disk_space;
 use crate::fault::Fault;
 use crate::progress::{Phase, Progress};
-
-/// Less than this is a full disk: no file system hands out its last blocks to everybody.
-const FULL_BYTES: u64 = 1024 * 1024;
 
 /// A pack on its way into a folder of packs. Nothing is to be seen of it there until it is whole.
 pub(crate) struct PackWriter<'a> {
@@ -63,25 +61,14 @@ impl<'a> PackWriter<'a> {
     }
 }
 
-/// libgit2 tells no error number, so the cause is looked for where it would be.
 fn explain(folder: &Path, stop: &CancellationToken, cause: String) -> Fault {
-    let system = std::io::Error::last_os_error().kind();
-    let is_full_kind =
-        matches!(system, std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
     if stop.is_cancelled() {
         Fault::Stopped
-    } else if is_full_kind || is_full(folder) {
+    } else if disk_space::was_lacking(folder) {
         Fault::DiskFull
     } else {
         Fault::Malformed(format!("its pack cannot be read: {cause}"))
     }
-}
-
-fn is_full(folder: &Path) -> bool {
-    rustix::fs::statvfs(folder).is_ok_and(|disk| {
-        let has_no_inode = disk.f_files > 0 && disk.f_favail == 0;
-        disk.f_bavail.saturating_mul(disk.f_frsize) < FULL_BYTES || has_no_inode
-    })
 }
 
 fn report(progress: &Progress, state: &git2::Progress<'_>, bytes: u64) {

@@ -39,7 +39,7 @@ pub(crate) const REGULAR: u32 = 0o100_644;
 pub(crate) const EXECUTABLE: u32 = 0o100_755;
 pub(crate) const SYMLINK: u32 = 0o120_000;
 pub(crate) const SUBMODULE: u32 = 0o160_000;
-const TREE: u32 = 0o040_000;
+pub(crate) const TREE: u32 = 0o040_000;
 
 impl Plan {
     /// Reads all trees below `root`; `unreadable` is the fault of one that cannot be read.

@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use end_to_end::git;
 use service::config::Environment;
 use service::one_shot::{Job, Shift};
-use service::protocol::event::AgentEvent;
+use service::protocol::event::{AgentEvent, Stream};
 use service::protocol::request::{PullRequest, parse};
 use service::protocol::{Outcome, Payload, Reason, State};
 use tempfile::TempDir;
 
+use crate::deliver::Deliver;
 use crate::pull::Pull;
 use crate::settings::Settings;
 
@@ -28,7 +31,7 @@ pub(crate) struct Pulled {
 }
 
 impl Site {
-    /// Local repositories allowed, silence for a second at most.
+    /// A workspace whose operator allows local repositories.
     pub(crate) fn new() -> Self {
         Self::with([])
     }
@@ -38,7 +41,6 @@ impl Site {
         let mut environment = vec![
             ("ONESHIFT_WORKSPACE", folder.path().to_str().unwrap()),
             ("ONESHIFT_ALLOW_LOCAL_REPOS", "1"),
-            ("ONESHIFT_GIT_SILENCE_SECONDS", "1"),
         ];
         environment.extend(more);
         // `from_pairs` takes arrays; the later pair wins, as it should.
@@ -50,6 +52,21 @@ impl Site {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    pub(crate) fn deliverer(&self) -> Deliver {
+        Deliver { settings: Arc::clone(&self.settings) }
+    }
+
+    /// Delivers what became of a checkout as a patch.
+    pub(crate) fn deliver(&self, url: &str, pulled: &Pulled) -> Delivered {
+        let base = pulled.outcome.commit.as_ref().map(|base| format!(",\"base\":{base:?}"));
+        let body = format!("{{\"repoUrl\":{url:?}{}}}", base.unwrap_or_default());
+        // A job of its own, as in another worker process.
+        let job = Job::detached_as(pulled.job.id());
+        let request = parse(body.as_bytes()).unwrap();
+        let outcome = runtime().block_on(self.deliverer().run(request, job.clone()));
+        Delivered { job, outcome }
     }
 
     pub(crate) fn puller(&self) -> Pull {
@@ -80,6 +97,38 @@ pub(crate) fn request(url: &str, more: &str) -> PullRequest {
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// A delivery that is over.
+pub(crate) struct Delivered {
+    pub(crate) job: Job,
+    pub(crate) outcome: Outcome,
+}
+
+impl Delivered {
+    /// The patch, put together from its events.
+    pub(crate) fn patch(&self) -> Vec<u8> {
+        assert_eq!(self.outcome.state, State::Completed, "{}", self.outcome.message);
+        let piece = |payload| match payload {
+            Payload::Output { stream: Stream::Patch, text, encoding: None, .. } => {
+                text.into_bytes()
+            }
+            Payload::Output { stream: Stream::Patch, text, .. } => STANDARD.decode(text).unwrap(),
+            _ => Vec::new(),
+        };
+        self.job.events().into_iter().flat_map(|event| piece(event.payload)).collect()
+    }
+
+    /// Files, insertions, deletions.
+    pub(crate) fn changes(&self) -> (u64, u64, u64) {
+        let changes = self.outcome.changes.unwrap();
+        (changes.files, changes.insertions, changes.deletions)
+    }
+
+    /// The codes of its notices.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        notices(&self.job).into_iter().map(|(code, _)| code).collect()
+    }
 }
 
 impl Pulled {

@@ -120,7 +120,7 @@ impl Web {
     }
 
     fn silent(&self, url: &Url) -> Fault {
-        Fault::Stalled { url: url.to_string(), seconds: self.silence.as_secs() }
+        Fault::Stalled { url: repository_of(url), seconds: self.silence.as_secs() }
     }
 }
 
@@ -150,13 +150,22 @@ impl Pieces for Answer<'_> {
 
     fn cut_off(&self) -> Fault {
         let cause = "the answer ended too early".to_owned();
-        Fault::CutOff { url: self.url.to_string(), cause }
+        Fault::CutOff { url: repository_of(&self.url), cause }
     }
+}
+
+/// The repository that a request is about, for messages.
+fn repository_of(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    let url = url.as_str();
+    let tails = ["/info/refs", "/git-upload-pack"];
+    tails.iter().find_map(|tail| url.strip_suffix(tail)).unwrap_or(url).to_owned()
 }
 
 /// What an error of the HTTP client means here.
 fn explain(url: &Url, error: reqwest::Error) -> Fault {
-    let url = url.to_string();
+    let url = repository_of(url);
     let error = error.without_url();
     if let Some(forbidden) = find::<ForbiddenName>(&error) {
         return Fault::NotAllowed(format!("{url} cannot be used: {forbidden}"));

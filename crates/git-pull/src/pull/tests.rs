@@ -228,7 +228,7 @@ fn attributes_and_hooks_of_the_repository_are_not_obeyed() {
 #[test]
 fn each_failure_has_its_reason_and_a_sentence() {
     let (server, _) = server_with_demo();
-    let site = Site::new();
+    let site = Site::with([("ONESHIFT_GIT_SILENCE_SECONDS", "1")]);
     for (access, reason, words) in [
         (Access::Private, Reason::LoginRefused, "wants a login"),
         (Access::Forbidden, Reason::LoginRefused, "refuses the login"),
@@ -243,6 +243,8 @@ fn each_failure_has_its_reason_and_a_sentence() {
         let pulled = site.pull(&server.url(access, "demo"));
         let (found, message) = pulled.failure();
         assert!(found == reason && message.contains(words), "{access:?}: {found:?}: {message}");
+        assert!(message.contains(&server.url(access, "demo")), "{access:?}: {message}");
+        assert!(!message.contains("service="), "{access:?}: {message}");
     }
 }
 

@@ -61,6 +61,12 @@ impl Job {
         Self::new(JobId::random(), 1, false)
     }
 
+    /// The same with this id, as of a job whose folder another worker has made.
+    #[must_use]
+    pub fn detached_as(id: JobId) -> Self {
+        Self::new(id, 1, true)
+    }
+
     pub(super) fn new(id: JobId, attempt: u32, is_named: bool) -> Self {
         let (stop, _) = watch::channel(None);
         let shared = Shared {
