@@ -3,8 +3,8 @@
 //! The worker runs `claude-exec reap -- <program>`: a small process without a runtime that adopts
 //! every orphan below it (child subreaper), and kills all of them when the program has ended, when
 //! the worker says so, or when the worker is gone. The worker is noticed to be gone by the end of
-//! the control socket that only it holds, so even a `kill -9` of the worker is seen. (A
-//! parent-death signal would be less: it fires when the *thread* that started the guard ends.)
+//! the control socket that only it holds, so even a `kill -9` of the worker is seen. (A deadly
+//! parent-death signal would be wrong: it comes when the *thread* that started the guard ends.)
 //!
 //! The worker is a subreaper as well, and sweeps up itself if the agent kills its guard. What is
 //! not covered is an agent of the same user that kills guard and worker in the same instant; in a

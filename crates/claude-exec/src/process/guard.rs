@@ -139,7 +139,7 @@ async fn sweep() {
 
 /// A bigger pipe means fewer switches between the program and its reader.
 fn widen(pipe: &ChildStdout) {
-    const PIPE_BYTES: usize = 1024 * 1024;
+    const PIPE_BYTES: usize = 256 * 1024;
     // Refused when the user's quota of pipe memory is used up; then it stays as it is.
     let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
 }

@@ -11,8 +11,8 @@ use super::guard::Output;
 use super::{Audience, Reaction};
 use crate::lines::{LineSplitter, PIECE_BYTES};
 
-/// How much is read at once.
-const CHUNK_BYTES: usize = 256 * 1024;
+/// How much is read at once; between two chunks limits and orders are looked at.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How long is waited for the end of the outputs when everything that held them should be gone.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(300);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
 use signal_hook::consts::signal as signals;
 
 use super::control::{Order, Report};
@@ -92,6 +92,9 @@ impl Guard {
         // Fails only if this process leads a group already, which it then shares with nobody.
         let _ = rustix::process::setsid();
         adopt_orphans()?;
+        // The agent may have stopped this process when the worker dies; then it must go on to see
+        // that. To a process that is not stopped the signal means nothing.
+        rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
         rustix::thread::set_no_new_privs(true)?;
         let control = control()?;
         control.set_nonblocking(true)?;
@@ -175,7 +178,7 @@ impl Guard {
     /// orphans become children at once, nothing at all below this process.
     fn collect_dead(&mut self) -> bool {
         loop {
-            match waitpid(None, WaitOptions::NOHANG) {
+            match wait(WaitOptions::NOHANG) {
                 Ok(Some((id, status))) if id == self.program => {
                     self.exit_code = Some(exit_code(status));
                 }

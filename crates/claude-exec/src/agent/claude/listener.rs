@@ -105,9 +105,10 @@ impl ClaudeListener {
             self.last_words.is_synthetic = is_synthetic;
             self.last_words.model_spoke |= !is_synthetic;
         }
-        if is_synthetic {
+        if is_main {
             self.last_words.api_error = record.error.as_deref().map(str::to_owned);
-        } else {
+        }
+        if !is_synthetic {
             let speaker = if is_main { Speaker::Main } else { Speaker::Subagent };
             self.running_usage.hear(cut(&message.id, MAX_ID_BYTES), message.usage, speaker);
         }

@@ -49,9 +49,18 @@ impl LastWords {
         self.denied_tools.dedup();
     }
 
+    /// The first line of the closing words.
     fn quote(&self) -> &str {
         let result = self.result.as_deref().filter(|text| !text.is_empty());
-        cut(result.unwrap_or(&self.errors), MAX_QUOTE_BYTES)
+        let words = result.unwrap_or(&self.errors);
+        cut(words.trim().lines().next().unwrap_or_default(), MAX_QUOTE_BYTES)
+    }
+
+    /// Whether the run failed in the CLI's own view. It speaks itself also where it answers a
+    /// prompt such as `/cost`; that alone is no failure.
+    fn has_failed(&self) -> bool {
+        let in_its_place = self.api_error.is_some() || speaks_of_a_limit(self.quote());
+        self.is_error || (self.is_synthetic && in_its_place)
     }
 }
 
@@ -75,7 +84,7 @@ pub(super) fn verdict(words: &LastWords, exit_code: Option<i32>, complaint: &str
         _ if words.stop_reason.as_deref() == Some("refusal") => {
             failed(Reason::Refused, quoting("the model refused the task", words))
         }
-        _ if words.is_error || words.is_synthetic => api_failure(words),
+        _ if words.has_failed() => api_failure(words),
         _ if !words.denied_tools.is_empty() => {
             let tools = words.denied_tools.join(", ");
             let message = format!("claude was denied a tool that it wanted: {tools}");

@@ -62,6 +62,7 @@ fn every_recorded_ending_is_judged_by_all_the_evidence() {
         ("write", 0, None, false),
         ("text", 0, None, false),
         ("bash", 0, None, false),
+        ("local_command", 0, None, false),
         ("rate_limited_then_success", 0, None, false),
         ("disconnected_then_success", 0, None, false),
         ("repository_hooks", 0, None, false),
@@ -95,7 +96,7 @@ fn every_recorded_ending_is_judged_by_all_the_evidence() {
 #[test]
 fn every_recording_has_its_case() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/claude/2.1.197");
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 23);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 24);
 }
 
 #[test]
