@@ -69,22 +69,8 @@ pub(crate) enum Command {
     #[command(hide = true)]
     ScriptedAgent,
     /// The benchmark's agent
-    #[command(hide = true, subcommand)]
-    BenchAgent(BenchAgent),
-}
-
-/// What the benchmark's agent does.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub(crate) enum BenchAgent {
-    /// Nothing
-    Noop,
-    /// Prints so many lines of so many bytes
-    Lines {
-        /// How many
-        count: u64,
-        /// Bytes in each
-        length: usize,
-    },
+    #[command(hide = true)]
+    BenchAgent,
 }
 
 const ID_HELP: &str = "The job's id, or at least 6 characters of its beginning or end";

@@ -35,6 +35,6 @@ pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
         Command::Completions { shell } => completions::completions(shell),
         Command::Bench(args) => bench::bench(args, &config).await,
         Command::ScriptedAgent => scripted_agent::scripted_agent(),
-        Command::BenchAgent(agent) => crate::bench::agent::act(agent),
+        Command::BenchAgent => crate::bench::agent::act(),
     }
 }

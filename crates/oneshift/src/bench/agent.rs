@@ -1,23 +1,35 @@
 //! The agent that is measured with: it does next to nothing, so that what is left is ours.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use crate::cli::BenchAgent;
+use anyhow::Context;
 
-/// Does what the arguments say.
-pub(crate) fn act(agent: BenchAgent) -> anyhow::Result<ExitCode> {
-    match agent {
-        BenchAgent::Noop => {}
-        BenchAgent::Lines { count, length } => {
-            let mut line = vec![b'x'; length];
-            line.push(b'\n');
-            let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-            for _ in 0..count {
-                out.write_all(&line)?;
-            }
-            out.flush()?;
-        }
+/// The prompt that makes it do nothing.
+pub(super) const NOTHING: &str = "nothing";
+
+/// The prompt that makes it print so many lines of so many bytes.
+pub(super) fn lines(count: u64, length: usize) -> String {
+    format!("lines {count} {length}")
+}
+
+/// Does what the prompt on standard input says.
+pub(crate) fn act() -> anyhow::Result<ExitCode> {
+    let mut prompt = String::new();
+    std::io::stdin().read_to_string(&mut prompt).context("cannot read the prompt")?;
+    let words: Vec<&str> = prompt.split_whitespace().collect();
+    if let ["lines", count, length] = words[..] {
+        print(count.parse()?, length.parse()?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print(count: u64, length: usize) -> std::io::Result<()> {
+    let mut line = vec![b'x'; length];
+    line.push(b'\n');
+    let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    for _ in 0..count {
+        out.write_all(&line)?;
+    }
+    out.flush()
 }
