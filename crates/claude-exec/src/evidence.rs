@@ -12,6 +12,8 @@ pub(crate) struct Evidence {
     pub(crate) result: Option<String>,
     /// What it used.
     pub(crate) usage: Option<Usage>,
+    /// Whether the agent never said what it used in all, so that `usage` is what was heard of it.
+    pub(crate) usage_is_partial: bool,
 }
 
 impl Evidence {

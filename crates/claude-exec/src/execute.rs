@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::directory::Folders;
+use crate::evidence::Evidence;
 use crate::judge::{judge_agent, judge_check, milliseconds};
 use crate::output::notice;
 use crate::process::{self, Deadlines, Ending, Program};
@@ -83,6 +84,7 @@ impl Execute {
         let _ = std::fs::remove_file(&folders.prompt);
         let ending = ending.map_err(|error| internal(&format!("cannot start a guard: {error}")))?;
         remark_leftovers("the agent", &ending, job);
+        remark_partial_usage(&run.listener.evidence(), job);
         let mut outcome = judge_agent(ending, run.listener.as_ref(), &request.limits, &complaint);
         outcome.durations.execute_ms = Some(step.end(&outcome, None));
         Ok(outcome)
@@ -206,6 +208,14 @@ fn remark_leftovers(who: &str, ending: &Ending, job: &Job) {
         let message =
             format!("{who} left {} process(es) behind; they were killed", ending.leftovers);
         job.emit(notice("processes_killed", message));
+    }
+}
+
+fn remark_partial_usage(evidence: &Evidence, job: &Job) {
+    if evidence.usage_is_partial && evidence.usage.is_some() {
+        let message = "the agent never told what it used in all: the tokens are a lower bound, \
+                       and the cost is not known";
+        job.emit(notice("usage_incomplete", message));
     }
 }
 

@@ -73,6 +73,16 @@ fn processes_in(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn signals_to_the_guard_reach_the_agent() {
+    let script = "trap 'echo interrupted' INT; trap 'echo terminated; exit 5' TERM
+                  kill -INT $PPID; kill -TERM $PPID; while true; do sleep 0.01; done";
+    let scene = Scene::script(script);
+    let outcome = scene.run(json!({"prompt": "x"})).await;
+    assert_eq!(outcome.exit_code, Some(5), "{outcome:?}");
+    assert_eq!(scene.stdout().last().map(String::as_str), Some("terminated"));
+}
+
+#[tokio::test]
 async fn ignored_signals_are_not_inherited() {
     let command = json!(["sh", "-c", "grep SigIgn /proc/self/status"]).to_string();
     let shell = format!("trap '' HUP INT TERM USR1; exec {BINARY}");

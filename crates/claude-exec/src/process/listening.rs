@@ -60,6 +60,8 @@ impl<'a> Listening<'a> {
     /// Hears the next chunk; never resolves when both outputs have ended. Nothing is lost when the
     /// future is dropped.
     pub(super) async fn next(&mut self) -> Heard {
+        // A program that never pauses must not keep the runtime from its clock and signals.
+        tokio::task::yield_now().await;
         self.stdout_chunk.clear();
         self.stderr_chunk.clear();
         let is_stdout = tokio::select! {

@@ -20,6 +20,7 @@ pub(crate) struct Scene {
     pub(crate) root: TempDir,
     pub(crate) job: Job,
     shift: Execute,
+    kept: Vec<TempDir>,
 }
 
 impl Scene {
@@ -40,7 +41,12 @@ impl Scene {
         let config = Config::read(&environment).unwrap().with_shim(BINARY);
         let job = Job::detached();
         std::fs::create_dir_all(config.workspace().checkout(job.id())).unwrap();
-        Self { root, job, shift: Execute::new(config) }
+        Self { root, job, shift: Execute::new(config), kept: Vec::new() }
+    }
+
+    /// Keeps a folder as long as the scene.
+    pub(crate) fn keep(&mut self, folder: TempDir) {
+        self.kept.push(folder);
     }
 
     pub(crate) fn checkout(&self) -> PathBuf {

@@ -155,6 +155,7 @@ impl Listener for ClaudeListener {
             session_id: Some(self.session_id.clone()),
             result: self.last_words.result.clone(),
             usage: self.final_usage.or_else(|| self.running_usage.sums()),
+            usage_is_partial: self.final_usage.is_none(),
         }
     }
 
