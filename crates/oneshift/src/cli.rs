@@ -10,6 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use run::{RunArgs, folder_address};
 pub(crate) use stack::{BenchArgs, UpArgs};
 
+/// Where `oneshift up` puts the gateway.
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:5000";
+
 /// Runs coding agents as one-shift workers: a job in, a verified outcome and a patch out.
 #[derive(Debug, Parser)]
 #[command(name = "oneshift", version, propagate_version = true, disable_help_subcommand = true)]
@@ -18,7 +21,7 @@ pub(crate) use stack::{BenchArgs, UpArgs};
 )]
 pub(crate) struct Cli {
     /// Address of the gateway
-    #[arg(long, global = true, env = "ONESHIFT_URL", default_value = "http://127.0.0.1:5000")]
+    #[arg(long, global = true, env = "ONESHIFT_URL", default_value = DEFAULT_URL)]
     pub(crate) url: String,
     /// When to use colours; NO_COLOR is respected
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]

@@ -4,6 +4,7 @@ pub(crate) mod color;
 pub(crate) mod diff;
 pub(crate) mod follow;
 pub(crate) mod format;
+mod hints;
 mod json;
 mod line;
 mod live;
@@ -17,6 +18,7 @@ mod tool;
 use client::protocol::sse::Frame;
 
 pub(crate) use follow::follow;
+pub(crate) use hints::Hints;
 pub(crate) use json::harmless as json_line;
 pub(crate) use line::{Line, Tone};
 
@@ -35,19 +37,19 @@ pub(crate) enum View {
 
 impl View {
     /// The view that fits what standard output is.
-    pub(crate) fn fitting(json: bool) -> Self {
+    pub(crate) fn fitting(json: bool, hints: Option<Hints>) -> Self {
         if json {
             Self::Json
         } else if out::is_terminal() {
-            Self::Live(Live::new())
+            Self::Live(Live::new(hints))
         } else {
-            Self::Plain(Plain::default())
+            Self::Plain(Plain::new(hints))
         }
     }
 
     /// Lines only, for what has happened already.
-    pub(crate) fn of_the_past(json: bool) -> Self {
-        if json { Self::Json } else { Self::Plain(Plain::default()) }
+    pub(crate) fn of_the_past(json: bool, hints: Option<Hints>) -> Self {
+        if json { Self::Json } else { Self::Plain(Plain::new(hints)) }
     }
 
     /// Shows one event.

@@ -7,7 +7,7 @@ use client::protocol::job::JobState;
 
 use super::find::find;
 use crate::cli::IdArgs;
-use crate::view::out;
+use crate::view::{Hints, out};
 
 /// Asks for a job's end.
 pub(crate) async fn cancel(args: &IdArgs, gateway: &Endpoint) -> anyhow::Result<ExitCode> {
@@ -15,7 +15,8 @@ pub(crate) async fn cancel(args: &IdArgs, gateway: &Endpoint) -> anyhow::Result<
     let job = gateway.cancel(id).await?;
     let text = match job.state {
         JobState::Queued | JobState::Running => {
-            format!("job {id} is being stopped; see its end with: oneshift logs -f {id}")
+            let see = Hints::for_gateway(gateway.base()).follow(id);
+            format!("job {id} is being stopped; see its end with: {see}")
         }
         JobState::Cancelled => format!("job {id} is cancelled"),
         JobState::Completed | JobState::Failed => {

@@ -91,7 +91,7 @@ async fn job(port: u16, repository: &Path) -> anyhow::Result<ExitCode> {
     let request = request(repository)?;
     say(&format!("$ oneshift run --repo {} \"{PROMPT}\"", repository.display()))?;
     let mut following = Following::submit(gateway.clone(), &request, None).await?;
-    let mut view = View::fitting(false);
+    let mut view = View::fitting(false, None);
     let end = following.show(&mut view).await;
     view.finish()?;
     let end = end?;

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::RunArgs;
 use crate::failure::{self, Usage};
-use crate::view::{Line, Tone, View, follow, out};
+use crate::view::{Hints, Line, Tone, View, follow, out};
 
 /// How long after the first Ctrl-C a second one cancels the job.
 const CANCEL_WINDOW: Duration = Duration::from_secs(3);
@@ -24,8 +24,9 @@ pub(crate) async fn run(args: &RunArgs, gateway: Endpoint) -> anyhow::Result<Exi
     if args.detach {
         return detached(&gateway, &request, key).await;
     }
+    let hints = Some(Hints::for_gateway(gateway.base()));
     let mut following = Following::submit(gateway, &request, key).await?;
-    let mut view = View::fitting(args.json);
+    let mut view = View::fitting(args.json, hints);
     view.remark(&Line::new(Tone::Faint, format!("job {}", following.job())));
     let result = following.watched(&mut view).await;
     view.finish()?;
@@ -59,7 +60,8 @@ async fn detached(
     let submission = Submission { path: "/api/workflow", body: &body, job: None, idempotency_key };
     let job = gateway.submit_async(submission).await?;
     out::line(&job.id.to_string())?;
-    eprintln!("follow it with: oneshift logs -f {}", job.id);
+    let follow = Hints::for_gateway(gateway.base()).follow(job.id);
+    eprintln!("follow it with: {follow}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -121,8 +123,9 @@ impl Following {
         }
         let job = self.job();
         let seconds = CANCEL_WINDOW.as_secs();
+        let follow = Hints::for_gateway(self.gateway.base()).follow(job);
         for text in [
-            format!("detached: job {job} goes on; come back with: oneshift logs -f {job}"),
+            format!("detached: the job goes on; come back with: {follow}"),
             format!("press Ctrl-C again within {seconds} s to cancel it"),
         ] {
             view.remark(&Line::new(Tone::Warning, text));

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::find::find;
 use crate::cli::ShowArgs;
-use crate::view::{Line, Tone, format, out, outcome, text};
+use crate::view::{Hints, Line, Tone, format, out, outcome, text};
 
 /// The fields of a request that are shown, and how they are called.
 const FIELDS: [(&str, &str); 8] = [
@@ -29,13 +29,13 @@ pub(crate) async fn show(args: &ShowArgs, gateway: &Endpoint) -> anyhow::Result<
         out::line(&crate::view::json_line(&serde_json::to_string_pretty(&job)?))?;
         return Ok(ExitCode::SUCCESS);
     }
-    for line in lines(&job, Timestamp::now()) {
+    for line in lines(&job, Timestamp::now(), &Hints::for_gateway(gateway.base())) {
         out::line(&line.paint())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(job: &Job, now: Timestamp) -> Vec<Line> {
+fn lines(job: &Job, now: Timestamp, hints: &Hints) -> Vec<Line> {
     let mut lines = vec![Line::new(Tone::Heading, format!("job {}", job.id))];
     let mut fact = |name: &str, value: String| {
         let indent = format!("\n{:14}", "");
@@ -69,8 +69,8 @@ fn lines(job: &Job, now: Timestamp) -> Vec<Line> {
         }
         lines.push(outcome::sentence(ended));
         if ended.patch.is_some() {
-            let patch = format!("  the patch: oneshift patch {} | git apply", job.id);
-            lines.push(Line::new(Tone::Plain, patch));
+            let command = hints.patch(job.id);
+            lines.push(Line::new(Tone::Plain, format!("  the patch: {command}")));
         }
     }
     lines

@@ -70,7 +70,7 @@ fn free(port: u16) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             let other = port.checked_add(1).unwrap_or(5000);
             Err(Usage::error(format!(
-                "port {port} on 127.0.0.1 is taken by another program; choose another port, such as --port {other}"
+                "port {port} on 127.0.0.1 is taken; choose another, such as --port {other}"
             )))
         }
         Err(error) => Err(error).with_context(|| format!("cannot listen on 127.0.0.1:{port}")),
@@ -83,7 +83,7 @@ fn banner(surroundings: &Surroundings, sizes: Sizes) -> Vec<Line> {
     let path = |path: &std::path::Path| text::one_line(&path.display().to_string());
     let plain = |text: String| Line::new(Tone::Plain, text);
     let address = if surroundings.port == 5000 { String::new() } else { format!(" --url {url}") };
-    let body = r#"{"prompt":"Add a README file","repoUrl":"file:///path/to/repository"}"#;
+    let body = r#"{"prompt":"Add a README file","repoUrl":"file:///path/to/repo"}"#;
     vec![
         Line::new(Tone::Heading, format!("Oneshift is up at {url}; Ctrl-C stops it")),
         plain(String::new()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use client::protocol::sse::Frame;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::hints::Hints;
 use super::line::Line;
 use super::out;
 use super::plain::told;
@@ -22,12 +23,12 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(hints: Option<Hints>) -> Self {
         let bar = ProgressBar::new_spinner();
         bar.set_style(style("{spinner:.cyan} {wide_msg} {elapsed:.dim}"));
         bar.set_message("waiting");
         bar.enable_steady_tick(TICK);
-        Self { story: Story::default(), bar, shows_count: false }
+        Self { story: Story::new(hints), bar, shows_count: false }
     }
 
     pub(super) fn show(&mut self, frame: &Frame) -> io::Result<()> {

@@ -6,24 +6,25 @@ use client::protocol::outcome::{Changes, Durations, Outcome, State};
 use client::protocol::{JobId, Reason};
 
 use super::format;
+use super::hints::Hints;
 use super::line::{Line, Tone};
 use super::text::one_line;
 
 /// The lines that end a job's story.
-pub(super) fn lines(job: JobId, outcome: &Outcome) -> Vec<Line> {
+pub(super) fn lines(job: JobId, outcome: &Outcome, hints: Option<&Hints>) -> Vec<Line> {
     let mut lines = vec![sentence(outcome)];
     let facts = facts(outcome);
     if !facts.is_empty() {
         lines.push(Line::new(Tone::Faint, format!("  {}", facts.join(" · "))));
     }
-    if outcome.patch.is_some() {
-        let command = format!("oneshift patch {job} | git apply");
+    if let (Some(_), Some(hints)) = (&outcome.patch, hints) {
+        let command = hints.patch(job);
         lines.push(Line::new(Tone::Plain, format!("  the patch: {command}")));
     }
     if let Some(url) = &outcome.pull_request {
         lines.push(Line::new(Tone::Plain, format!("  pull request: {}", one_line(url))));
     }
-    if outcome.retryable {
+    if outcome.retryable && hints.is_some() {
         lines.push(Line::new(Tone::Plain, "  trying again may help: --retries does it by itself"));
     }
     lines

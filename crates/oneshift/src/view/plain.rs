@@ -5,18 +5,23 @@ use std::io;
 use client::protocol::Event;
 use client::protocol::sse::Frame;
 
+use super::hints::Hints;
 use super::line::{Line, Tone};
 use super::out;
 use super::story::Story;
 use super::text::one_line;
 
 /// Lines on standard output.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Plain {
     story: Story,
 }
 
 impl Plain {
+    pub(super) fn new(hints: Option<Hints>) -> Self {
+        Self { story: Story::new(hints) }
+    }
+
     pub(super) fn show(&mut self, frame: &Frame) -> io::Result<()> {
         for line in told(&mut self.story, frame) {
             out::line(&line.paint())?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use client::protocol::event::{AgentEvent, Event, Payload, Step, StepEvent, StepState, Stream};
 use client::protocol::outcome::Usage;
 
+use super::hints::Hints;
 use super::line::{Line, Tone};
 use super::text::{one_line, printable, shortened};
 use super::{format, outcome, tool};
@@ -22,6 +23,7 @@ pub(super) struct Story {
     doing: Option<String>,
     counted: Option<Counted>,
     usage: Option<Usage>,
+    hints: Option<Hints>,
 }
 
 /// How far a step has come.
@@ -33,6 +35,11 @@ pub(super) struct Counted {
 }
 
 impl Story {
+    /// A story that ends with these hints.
+    pub(super) fn new(hints: Option<Hints>) -> Self {
+        Self { hints, ..Self::default() }
+    }
+
     /// The lines for an event; many events change only where the job stands.
     pub(super) fn tell(&mut self, event: &Event) -> Vec<Line> {
         match &event.payload {
@@ -50,7 +57,9 @@ impl Story {
             Payload::Output { stream, text, .. } => program(*stream, text),
             Payload::Completed { outcome: ended }
             | Payload::Failed { outcome: ended }
-            | Payload::Cancelled { outcome: ended } => outcome::lines(event.job_id, ended),
+            | Payload::Cancelled { outcome: ended } => {
+                outcome::lines(event.job_id, ended, self.hints.as_ref())
+            }
         }
     }
 
@@ -152,8 +161,8 @@ fn step_end(event: &StepEvent) -> Line {
     }
     details.extend(event.changes.map(outcome::changes));
     let is_bad_exit = |code: &i32| *code != 0;
-    details.extend(event.exit_code.filter(is_bad_exit).map(|code| format!("exit code {code}")));
-    details.extend(event.message.as_deref().map(one_line));
+    let exit = event.exit_code.filter(is_bad_exit).map(|code| format!("exit code {code}"));
+    details.extend(event.message.as_deref().map(one_line).or(exit));
     details.extend(event.duration_ms.map(|ms| format::duration(Duration::from_millis(ms))));
     let name = event.step.name();
     Line::new(tone, format!("{sign} {name:<8} {}", details.join(", ")).trim_end())

@@ -37,9 +37,11 @@ fn a_pull_ends_in_one_line() {
 fn a_failed_check_shows_its_exit_code() {
     let mut end = StepEvent::new(Step::Check, StepState::Failed);
     end.exit_code = Some(101);
-    end.message = Some("the check failed".to_owned());
+    let lines = tell(Payload::Step(Box::new(end.clone())));
+    assert_eq!(lines, [Line::new(Tone::Bad, "✗ check    exit code 101")]);
+    end.message = Some("the check failed with exit code 101".to_owned());
     let lines = tell(Payload::Step(Box::new(end)));
-    assert_eq!(lines, [Line::new(Tone::Bad, "✗ check    exit code 101, the check failed")]);
+    assert_eq!(lines, [Line::new(Tone::Bad, "✗ check    the check failed with exit code 101")]);
 }
 
 #[test]
@@ -120,12 +122,12 @@ fn the_end_says_what_changed_what_it_cost_and_how_to_get_the_patch() {
     outcome.usage = Some(Usage { cost_usd: 0.03, turns: 1, ..Usage::default() });
     outcome.patch = Some("/api/jobs/x/patch".to_owned());
     let event = event(outcome.into_payload());
-    let lines: Vec<String> =
-        Story::default().tell(&event).into_iter().map(|line| line.text).collect();
+    let mut story = Story::new(Some(Hints::for_gateway("http://host:1")));
+    let lines: Vec<String> = story.tell(&event).into_iter().map(|line| line.text).collect();
     let expected = [
         "✓ completed: the agent added README.md".to_owned(),
         "  1 file changed, +12 -0 · 1 min 01 s · 1 turn · $0.03".to_owned(),
-        format!("  the patch: oneshift patch {} | git apply", event.job_id),
+        format!("  the patch: oneshift --url http://host:1 patch {} | git apply", event.job_id),
     ];
     assert_eq!(lines, expected);
 }
@@ -134,7 +136,10 @@ fn the_end_says_what_changed_what_it_cost_and_how_to_get_the_patch() {
 fn a_retryable_failure_says_so() {
     let lines = texts(Outcome::failed(Reason::WorkerLost, "the worker vanished").into_payload());
     assert_eq!(lines[0], "✗ failed (worker_lost): the worker vanished");
-    assert!(lines[1].contains("--retries"), "{lines:?}");
+    assert_eq!(lines.len(), 1, "without hints");
+    let ended = Outcome::failed(Reason::WorkerLost, "x").into_payload();
+    let lines = Story::new(Some(Hints::for_gateway("http://x"))).tell(&event(ended));
+    assert!(lines[1].text.contains("--retries"), "{lines:?}");
     assert_eq!(Outcome::failed(Reason::WorkerLost, "x").state, State::Failed);
 }
 
