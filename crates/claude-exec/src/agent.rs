@@ -29,6 +29,8 @@ pub(crate) struct Run {
     pub(crate) argv: Vec<String>,
     /// What it needs in its environment beside what every agent gets.
     pub(crate) environment: Variables,
+    /// What it is given on its standard input.
+    pub(crate) prompt: String,
     /// Who understands what it says.
     pub(crate) listener: Box<dyn Listener>,
 }

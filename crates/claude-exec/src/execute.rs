@@ -63,7 +63,7 @@ impl Execute {
         let unknown = || internal("the agent is not configured any more");
         let mut run = self.config.agents.prepare(request).ok_or_else(unknown)?;
         let Place { job, folders, deadlines } = place;
-        write_prompt(&folders.prompt, &request.prompt)?;
+        write_prompt(&folders.prompt, &run.prompt)?;
         if !request.trust_repository {
             remark_ignored_settings(&folders.work, job);
         }

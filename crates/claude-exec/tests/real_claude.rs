@@ -72,6 +72,15 @@ async fn a_prompt_of_almost_a_mebibyte_arrives() {
 }
 
 #[tokio::test]
+async fn a_prompt_that_looks_like_a_command_of_the_cli_reaches_the_model() {
+    let model = Model::start(Script::says("It costs nothing."));
+    let Some(scene) = scene(&model) else { return };
+    let outcome = scene.run(json!({"prompt": "/cost of this, please"})).await;
+    assert_eq!(outcome.result.as_deref(), Some("It costs nothing."), "{outcome:?}");
+    assert!(model.turns()[0].body.to_string().contains("/cost of this"));
+}
+
+#[tokio::test]
 async fn a_background_process_of_a_tool_does_not_survive() {
     let command = "(setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $! > id)";
     let request = json!({"prompt": "Start it"});

@@ -62,6 +62,7 @@ impl ClaudeConfig {
         Run {
             argv: self.argv(request, &session),
             environment: self.environment(),
+            prompt: prompt(request),
             listener: Box::new(ClaudeListener::new(&self.program, session)),
         }
     }
@@ -111,6 +112,17 @@ impl ClaudeConfig {
         ];
         let given = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
         variables.into_iter().filter_map(given).collect()
+    }
+}
+
+/// What the CLI reads. A text that begins with a slash would be taken for a command of the CLI,
+/// such as `/cost`, which never reaches the model and yet ends well; a line break before it makes
+/// it a text. In a repository that is trusted it may be one of the repository's own commands.
+fn prompt(request: &ExecuteRequest) -> String {
+    if request.prompt.starts_with('/') && !request.trust_repository {
+        format!("\n{}", request.prompt)
+    } else {
+        request.prompt.clone()
     }
 }
 

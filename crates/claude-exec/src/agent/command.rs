@@ -47,6 +47,7 @@ impl CommandConfig {
         Run {
             argv: self.argv.clone(),
             environment: model.collect(),
+            prompt: request.prompt.clone(),
             listener: Box::new(CommandListener { program }),
         }
     }
