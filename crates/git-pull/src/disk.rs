@@ -5,7 +5,9 @@ use std::path::Path;
 use git2::{ErrorCode, ObjectType, Odb, Oid, PackBuilder, Reference, Repository, Revwalk};
 use tokio_util::sync::CancellationToken;
 
+use crate::disk_copy;
 use crate::fault::Fault;
+use crate::mirror::Work;
 use crate::pack::PackWriter;
 use crate::snapshot::{Head, Ref, Snapshot};
 
@@ -27,6 +29,11 @@ impl Disk {
         })?;
         let snapshot = snapshot(&repository).map_err(Fault::git(format!("read {url}")))?;
         Ok(Self { repository, snapshot })
+    }
+
+    /// Copies all objects there are into the folder of objects `to`; false when that is not possible.
+    pub(crate) fn copy_objects(&self, to: &Path, work: &Work<'_>) -> Result<bool, Fault> {
+        disk_copy::copy_objects(&self.repository.commondir().join("objects"), to, work)
     }
 
     /// Packs the objects `wants` and all that they need, but not what `haves` need.

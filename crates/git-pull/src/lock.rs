@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A lock that this process holds until it drops it.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -44,13 +44,19 @@ impl Lock {
         }
     }
 
+    /// Marks what is locked as just used, by the time of the lock's file.
+    pub(crate) fn touch(&self) {
+        // Without it something is taken for older than it is, and at worst fetched again.
+        let _ = self.file.set_modified(SystemTime::now());
+    }
+
     /// Takes the lock if it is free.
     pub(crate) fn try_now(path: &Path) -> Result<Option<Self>, Fault> {
         let action = || format!("lock {}", path.file_name().unwrap_or_default().to_string_lossy());
         let open = File::options().create(true).truncate(false).write(true).open(path);
         let file = open.map_err(Fault::io(action()))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
             Err(errno) => Err(Fault::io(action())(errno.into())),
         }

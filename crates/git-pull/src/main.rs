@@ -7,8 +7,10 @@ mod checkout_git;
 mod credentials;
 mod deliver;
 mod disk;
+mod disk_copy;
 mod disk_space;
 mod fault;
+mod housekeeping;
 mod index;
 mod job_folder;
 mod lock;
@@ -39,6 +41,7 @@ use service::protocol::WorkerKind;
 fn main() -> ExitCode {
     service::worker_main(WorkerKind::GitPull, |environment, config| {
         let settings = Arc::new(settings::Settings::read(environment)?);
+        housekeeping::start(settings.workspace.clone(), settings.limits);
         let config = config.with_workspace(settings.workspace.id());
         Ok(OneShot::new(config)
             .shift(pull::Pull { settings: Arc::clone(&settings) })

@@ -101,7 +101,8 @@ impl Mirror {
         work: &Work<'_>,
         borrow: impl FnOnce() -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let _lock = self.lock(work)?;
+        let lock = self.lock(work)?;
+        lock.touch();
         self.make().map_err(Fault::io("make the cached copy"))?;
         let files = RefFiles::of(source.snapshot());
         if !files.are_in(&self.path) {
@@ -158,12 +159,22 @@ impl Mirror {
         let repository = self.open()?;
         let odb = repository.odb().map_err(|cause| self.damaged(cause))?;
         let targets = source.snapshot().targets();
-        let wants: Vec<Oid> = targets.iter().copied().filter(|id| !odb.exists(*id)).collect();
+        self.remove_litter();
+        // Before the first fetch was done, what is here may be a part of something.
+        let is_new = !self.path.join("packed-refs").exists();
+        let is_wanted = |id: &Oid| is_new || !odb.exists(*id);
+        let wants: Vec<Oid> = targets.iter().copied().filter(is_wanted).collect();
         if wants.is_empty() {
             return Ok(());
         }
         let haves = self.haves(&repository, &targets);
         let objects = self.path.join("objects");
+        if haves.is_empty() && source.copy_objects(&objects, work)? {
+            odb.refresh().map_err(|cause| self.damaged(cause))?;
+            if wants.iter().all(|id| odb.exists(*id)) {
+                return Ok(());
+            }
+        }
         let pack = PackWriter::new(&odb, &objects, work.progress, work.stop)?;
         let downloaded = source.download(&wants, &haves, pack, work.stop);
         downloaded.map_err(|fault| match fault {
@@ -173,6 +184,18 @@ impl Mirror {
             }
             fault => fault,
         })
+    }
+
+    /// Removes what a fetch that was killed has left; nobody else writes while we have the lock.
+    fn remove_litter(&self) {
+        let files = fs::read_dir(self.path.join("objects/pack")).into_iter().flatten().flatten();
+        for file in files {
+            let path = file.path();
+            if !path.extension().is_some_and(|end| end == "pack" || end == "idx") {
+                // What cannot be removed is in nobody's way.
+                let _ = fs::remove_file(path);
+            }
+        }
     }
 
     /// Commits that are here: what the refs lead to that did not move, then those before the ones
@@ -246,6 +269,12 @@ impl RefFiles {
 /// The lock of a mirror; beside it, so that it outlives the mirror.
 pub(crate) fn lock_path(mirror: &Path) -> PathBuf {
     mirror.with_extension("lock")
+}
+
+/// When a mirror was last used; the beginning of time if that is not known.
+pub(crate) fn last_use(mirror: &Path) -> SystemTime {
+    let metadata = fs::symlink_metadata(lock_path(mirror));
+    metadata.and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

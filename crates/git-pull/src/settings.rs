@@ -7,6 +7,7 @@ use service::config::{ConfigError, Environment};
 use service::workspace::Workspace;
 
 use crate::credentials::Credentials;
+use crate::housekeeping::Limits;
 use crate::policy::Policy;
 use crate::web::SILENCE;
 
@@ -18,11 +19,13 @@ pub(crate) struct Settings {
     pub(crate) credentials: Credentials,
     /// How long a git server may be silent.
     pub(crate) silence: Duration,
+    pub(crate) limits: Limits,
 }
 
 impl Settings {
     /// Reads `ONESHIFT_WORKSPACE`, `ONESHIFT_ALLOW_LOCAL_REPOS`, `ONESHIFT_ALLOWED_HOSTS`,
-    /// `ONESHIFT_GIT_CREDENTIALS_FILE` and `ONESHIFT_GIT_SILENCE_SECONDS`; opens the workspace.
+    /// `ONESHIFT_GIT_CREDENTIALS_FILE`, `ONESHIFT_GIT_SILENCE_SECONDS` and what [`Limits`] reads;
+    /// opens the workspace.
     pub(crate) fn read(environment: &Environment) -> Result<Self, ConfigError> {
         const WORKSPACE: &str = "ONESHIFT_WORKSPACE";
         const SILENCE_SECONDS: &str = "ONESHIFT_GIT_SILENCE_SECONDS";
@@ -39,6 +42,7 @@ impl Settings {
                 environment.text("ONESHIFT_GIT_CREDENTIALS_FILE").map(Into::into),
             ),
             silence: Duration::from_secs(silence),
+            limits: Limits::read(environment)?,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Where a mirror's content comes from: a server, or a folder.
 
+use std::path::Path;
+
 use git2::Oid;
 use service::protocol::RepoUrl;
 use tokio_util::sync::CancellationToken;
@@ -7,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::credentials::Login;
 use crate::disk::Disk;
 use crate::fault::Fault;
+use crate::mirror::Work;
 use crate::pack::PackWriter;
 use crate::server::Server;
 use crate::snapshot::Snapshot;
@@ -39,6 +42,14 @@ impl<'a> Source<'a> {
         match self {
             Self::Server(server) => &server.snapshot,
             Self::Disk(disk) => &disk.snapshot,
+        }
+    }
+
+    /// Copies all objects there are into the folder of objects `to`, if that is possible.
+    pub(crate) fn copy_objects(&self, to: &Path, work: &Work<'_>) -> Result<bool, Fault> {
+        match self {
+            Self::Server(_) => Ok(false),
+            Self::Disk(disk) => disk.copy_objects(to, work),
         }
     }
 

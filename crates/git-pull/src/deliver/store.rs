@@ -16,7 +16,7 @@ const CONFIG: &[u8] = b"[core]\n\trepositoryformatversion = 0\n\tbare = true\n\
     \tattributesFile = /dev/null\n\texcludesFile = /dev/null\n\
     [diff]\n\tnoprefix = false\n\tmnemonicPrefix = false\n";
 
-/// What the names of such places start with, beside the mirrors.
+/// What the names of such places start with, beside the mirrors; housekeeping knows it as well.
 const PREFIX: &str = "deliver-";
 
 /// The throw-away repository.

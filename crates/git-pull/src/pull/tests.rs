@@ -381,6 +381,32 @@ fn a_local_repository_is_pulled_by_path_and_by_address() {
 }
 
 #[test]
+fn a_local_repository_may_be_packed_loose_or_borrowed() {
+    let server = GitServer::start();
+    let mut repository = server.repository("demo", |repository| {
+        repository.file("a", "1").commit("first");
+        repository.git(["repack", "-ad"]);
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = repository.path().to_str().unwrap().to_owned();
+    end_to_end::git::run(folder.path(), ["clone", "--quiet", "--shared", &path, "borrower"]);
+    repository.file("b", "2").commit("second");
+    let loose = folder.path().join("loose");
+    end_to_end::git::run(folder.path(), ["init", "--quiet", "--initial-branch=main", "loose"]);
+    std::fs::write(loose.join("a"), "1").unwrap();
+    end_to_end::git::run(&loose, ["add", "a"]);
+    end_to_end::git::run(&loose, ["commit", "--quiet", "--message=first"]);
+    for (path, commits) in [(folder.path().join("borrower"), "1"), (path.into(), "2"), (loose, "1")]
+    {
+        let site = Site::new();
+        let pulled = site.pull(path.to_str().unwrap());
+        pulled.commit();
+        assert_eq!(pulled.git(["rev-list", "--count", "HEAD"]), commits);
+        pulled.git(["fsck", "--strict"]);
+    }
+}
+
+#[test]
 fn a_shallow_local_repository_is_checked_out_with_the_history_it_has() {
     let server = GitServer::start();
     let repository = server.repository("demo", |repository| {
