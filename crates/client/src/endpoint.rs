@@ -63,6 +63,14 @@ impl Endpoint {
         self.send(self.request(Method::GET, "/health/live")).await.map(drop)
     }
 
+    /// What the service says of itself; a gateway counts its workers by kind and state.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn health(&self) -> Result<serde_json::Value, ClientError> {
+        self.json(self.request(Method::GET, "/health")).await
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {

@@ -17,7 +17,7 @@ mod tool;
 
 use client::protocol::sse::Frame;
 
-pub(crate) use follow::follow;
+pub(crate) use follow::{PATIENCE, follow};
 pub(crate) use hints::Hints;
 pub(crate) use json::harmless as json_line;
 pub(crate) use line::{Line, Tone};

@@ -16,6 +16,7 @@ pub(super) async fn measure(world: &World, effort: Effort) -> anyhow::Result<Vec
         baseline::agent(world.own_program(), &to, agent::NOTHING).await?;
         bare.push(start.elapsed());
         std::fs::remove_dir_all(&to)?;
+        world.idle().await?;
         let start = Instant::now();
         world::to_the_end(world.submit(agent::NOTHING).await?).await?;
         whole.push(start.elapsed());

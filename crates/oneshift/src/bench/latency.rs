@@ -28,6 +28,7 @@ pub(super) async fn measure(world: &World, effort: Effort) -> anyhow::Result<Vec
 
 /// How long a job takes to be accepted, and to be started.
 async fn job(world: &World) -> anyhow::Result<(Duration, Duration)> {
+    world.idle().await?;
     let start = Instant::now();
     let mut stream = world.submit(agent::NOTHING).await?;
     let (mut accepted, mut started) = (Duration::ZERO, Duration::ZERO);

@@ -1,12 +1,12 @@
 //! Resident memory of idle services.
 
 use anyhow::Context;
-use client::protocol::WorkerKind;
 
 use super::{Row, World};
 use crate::supervisor::Service;
 
 pub(super) async fn measure(world: &World) -> anyhow::Result<Vec<Row>> {
+    world.idle().await?;
     let mut rows = Vec::new();
     for service in Service::ALL {
         let row =
@@ -24,22 +24,10 @@ async fn resident(world: &World, service: Service) -> anyhow::Result<f64> {
     let seat = world.stack.seats(service).pop();
     let mut seat = seat.with_context(|| format!("the stack has no {service}"))?;
     let pid = seat.wait_for(|occupant| occupant.pid.is_some()).await?.pid.unwrap_or_default();
-    if let Service::Worker(kind) = service {
-        settled(world, kind).await?;
-    }
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("cannot read the memory of {service}"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     let kibibytes: f64 = kibibytes.context("VmRSS is missing in /proc")?.trim().parse()?;
     Ok(kibibytes * 1024.0 / 1e6)
-}
-
-/// Waits until a worker of this kind has attached, and so has done all that belongs to its start.
-async fn settled(world: &World, kind: WorkerKind) -> anyhow::Result<()> {
-    use client::protocol::JobId;
-    use client::protocol::worker::LeaseRequest;
-    let lease = LeaseRequest { kind, job: JobId::random(), workspace: None };
-    world.stack.inside().lease(&lease).await?;
-    Ok(())
 }

@@ -41,6 +41,7 @@ impl Volume {
 
     /// From the first line to the last one, as a follower of the gateway sees them.
     async fn through_the_chain(&self, world: &World) -> anyhow::Result<Duration> {
+        world.idle().await?;
         let mut stream = world.submit(&self.prompt()).await?;
         let (mut first, mut last, mut lines) = (None, Instant::now(), 0);
         let mut ending = String::new();

@@ -170,8 +170,8 @@ fn number(value: f64) -> String {
         100.0..10_000.0 => format!("{value:.0}"),
         _ => {
             let digits = format!("{value:.0}");
-            let split = digits.len() - 3;
-            format!("{},{}", &digits[..split], &digits[split..])
+            let groups = digits.as_bytes().rchunks(3).rev();
+            groups.map(String::from_utf8_lossy).collect::<Vec<_>>().join(",")
         }
     }
 }
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn numbers_keep_what_matters() {
         for (value, expected) in
-            [(0.5, "0.50"), (12.34, "12.3"), (999.6, "1000"), (123_456.0, "123,456")]
+            [(0.5, "0.50"), (12.34, "12.3"), (999.6, "1000"), (1_234_567.0, "1,234,567")]
         {
             assert_eq!(number(value), expected);
         }

@@ -1,19 +1,28 @@
 //! What is measured: a stack of the real binaries, and repositories.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
+use client::protocol::WorkerKind;
 use client::protocol::job::JobState;
-use client::protocol::request::JobRequest;
+use client::protocol::request::{Deliver, DeliverMode};
 use client::{Endpoint, EventStream, Patience, Submission};
+use serde_json::{Value, json};
 
 use super::git;
 use crate::cli::folder_address;
 use crate::config::Config;
 use crate::supervisor::{Binaries, Sizes, Stack, Surroundings, free_port, random_token};
 
-/// Enough that a job which follows another always finds an idle worker of each kind.
-const SIZES: Sizes = Sizes { workflow: 5, git_pull: 5, claude_exec: 3 };
+/// The defaults of `oneshift up`.
+const SIZES: Sizes = Sizes { workflow: 5, git_pull: 3, claude_exec: 3 };
+
+/// A worker is replaced within milliseconds; longer means that it does not start.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause between two looks at the gateway's counts; a look takes about as long.
+const LOOK: Duration = Duration::from_micros(200);
 
 /// A running stack, and folders that go with it.
 pub(crate) struct World {
@@ -64,35 +73,49 @@ impl World {
         Stack::start(&self.binaries, &surroundings, sizes).await
     }
 
-    /// Submits a job in the small repository.
-    pub(super) async fn submit(&self, prompt: &str) -> anyhow::Result<EventStream> {
-        let repo_url = folder_address(&self.small)?;
-        let body = serde_json::json!({ "prompt": prompt, "repoUrl": repo_url });
-        submit(&self.gateway, "/api/workflow", &body).await
+    /// Waits until every worker is there and idle.
+    pub(super) async fn idle(&self) -> anyhow::Result<()> {
+        for kind in WorkerKind::ALL {
+            idle(&self.gateway, kind, SIZES.of(kind).into()).await?;
+        }
+        Ok(())
     }
 
-    /// Pulls a repository with a leased git-pull, and waits for its end.
-    pub(super) async fn pull(&self, repository: &Path) -> anyhow::Result<()> {
-        use client::protocol::request::PullRequest;
-        use client::protocol::worker::LeaseRequest;
-        use client::protocol::{JobId, WorkerKind};
-        let (kind, job) = (WorkerKind::GitPull, JobId::random());
-        let lease = LeaseRequest { kind, job, workspace: None };
-        let lease = self.stack.inside().lease(&lease).await?;
-        let worker = self.stack.inside().at(&lease.url);
+    /// Submits a job in the small repository.
+    pub(super) async fn submit(&self, prompt: &str) -> anyhow::Result<EventStream> {
+        self.submit_in(&self.small, prompt, DeliverMode::Patch).await
+    }
+
+    /// Submits a job in any repository.
+    pub(super) async fn submit_in(
+        &self,
+        repository: &Path,
+        prompt: &str,
+        deliver: DeliverMode,
+    ) -> anyhow::Result<EventStream> {
         let repo_url = folder_address(repository)?;
-        let request = PullRequest { repo_url, branch: None, directory: None };
-        to_the_end(submit(&worker, "/api/pull", &request.to_wire()).await?).await
+        let deliver = Deliver { mode: deliver, ..Deliver::default() };
+        let body = json!({ "prompt": prompt, "repoUrl": repo_url, "deliver": deliver });
+        let submission =
+            Submission { path: "/api/workflow", body: &body, job: None, idempotency_key: None };
+        Ok(self.gateway.submit(submission, Patience::WORKER).await?)
     }
 }
 
-async fn submit(
-    to: &Endpoint,
-    path: &str,
-    body: &serde_json::Value,
-) -> anyhow::Result<EventStream> {
-    let submission = Submission { path, body, job: None, idempotency_key: None };
-    Ok(to.submit(submission, Patience::WORKER).await?)
+/// Waits until the gateway counts so many idle workers of a kind.
+pub(super) async fn idle(gateway: &Endpoint, kind: WorkerKind, count: u64) -> anyhow::Result<()> {
+    let pointer = format!("/workers/{kind}/idle");
+    let look = async {
+        loop {
+            let health = gateway.health().await?;
+            if health.pointer(&pointer).and_then(Value::as_u64) == Some(count) {
+                return Ok::<_, anyhow::Error>(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let look = tokio::time::timeout(IDLE_TIMEOUT, look).await;
+    look.with_context(|| format!("there are not {count} idle {kind} within 30 s"))?
 }
 
 /// Reads a job's events until it ends, which must be well.

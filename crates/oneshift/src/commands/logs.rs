@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use client::{Endpoint, EventStream, Patience};
+use client::{Endpoint, EventStream};
 
 use super::find::find;
 use crate::cli::LogsArgs;
-use crate::view::{Hints, View, follow};
+use crate::view::{Hints, PATIENCE, View, follow};
 
 /// Shows a job's events, up to now or until it ends.
 pub(crate) async fn logs(args: &LogsArgs, gateway: Endpoint) -> anyhow::Result<ExitCode> {
@@ -20,7 +20,7 @@ pub(crate) async fn logs(args: &LogsArgs, gateway: Endpoint) -> anyhow::Result<E
         View::of_the_past(args.json, hints)
     };
     let until = if is_followed { u64::MAX } else { job.last_event };
-    let mut stream = EventStream::new(gateway, id, args.after, Patience::GATEWAY);
+    let mut stream = EventStream::new(gateway, id, args.after, PATIENCE);
     follow(&mut stream, &mut view, until).await?;
     view.finish()?;
     Ok(ExitCode::SUCCESS)

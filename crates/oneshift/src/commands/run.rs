@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::Context;
 use client::protocol::request::{JobRequest, WorkflowRequest};
 use client::protocol::{JobId, Outcome, State};
-use client::{Endpoint, EventStream, Patience, Submission};
+use client::{Endpoint, EventStream, Submission};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::RunArgs;
 use crate::failure::{self, Usage};
-use crate::view::{Hints, Line, Tone, View, follow, out};
+use crate::view::{Hints, Line, PATIENCE, Tone, View, follow, out};
 
 /// How long after the first Ctrl-C a second one cancels the job.
 const CANCEL_WINDOW: Duration = Duration::from_secs(3);
@@ -100,7 +100,7 @@ impl Following {
         let body = request.to_wire();
         let submission =
             Submission { path: "/api/workflow", body: &body, job: None, idempotency_key };
-        let stream = gateway.submit(submission, Patience::GATEWAY).await?;
+        let stream = gateway.submit(submission, PATIENCE).await?;
         Ok(Self { gateway, stream })
     }
 

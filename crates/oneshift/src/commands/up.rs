@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::absolute;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,6 +16,9 @@ use crate::view::{Line, Tone, out, text};
 
 /// What is logged by default: a worker's ordinary life would be a few lines for each job.
 const LOG: &str = "warn";
+
+/// A signal that follows another this closely is the same one.
+const ECHO: Duration = Duration::from_millis(200);
 
 /// Starts everything and keeps it running until somebody presses Ctrl-C.
 pub(crate) async fn up(args: UpArgs, config: &Config) -> anyhow::Result<ExitCode> {
@@ -32,7 +36,7 @@ pub(crate) async fn up(args: UpArgs, config: &Config) -> anyhow::Result<ExitCode
     }
     stops.next().await;
     eprintln!("stopping; running jobs may go on for a while, Ctrl-C again ends them at once");
-    stack.stop(stops.next()).await;
+    stack.stop(stops.again()).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -118,6 +122,18 @@ impl Stops {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
         })
+    }
+
+    /// Waits for a second one that is meant as such: `timeout` and the like send the first to
+    /// their child and to its group, and so twice.
+    async fn again(&mut self) {
+        let echoes = async {
+            loop {
+                self.next().await;
+            }
+        };
+        let _: Result<(), _> = tokio::time::timeout(ECHO, echoes).await;
+        self.next().await;
     }
 
     /// Waits for the next of them.
