@@ -1,3 +1,69 @@
-//! Front door: accepts, remembers and matches jobs.
+//! The gateway's process.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use gateway::{Config, StartError};
+use service::signals::StopSignals;
+use service::{Environment, hardening, telemetry};
+use tokio::net::TcpListener;
+
+/// Front door: accepts, remembers and matches jobs. Everything else is set by ONESHIFT_… variables.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Let everybody do everything, also from other machines.
+    #[arg(long)]
+    no_auth: bool,
+}
+
+/// Why the gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] service::ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot listen on {address}: {cause}")]
+    Listen { address: std::net::SocketAddr, cause: std::io::Error },
+    #[error("the system refuses: {0}")]
+    System(#[from] std::io::Error),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match start(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&error),
+    }
+}
+
+fn start(arguments: &Arguments) -> Result<(), Failure> {
+    let environment = Environment::from_process();
+    telemetry::start(&environment)?;
+    hardening::harden();
+    hardening::follow_supervisor(&environment)?;
+    let config = Config::read(&environment, arguments.no_auth)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(run(config));
+    // Nothing of consequence can be left: the store is closed.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(config: Config) -> Result<(), Failure> {
+    let address = config.listen;
+    let listener =
+        TcpListener::bind(address).await.map_err(|cause| Failure::Listen { address, cause })?;
+    tracing::info!("listening on {}", listener.local_addr()?);
+    let mut signals = StopSignals::listen()?;
+    gateway::serve(config, listener, async move { signals.next().await }).await?;
+    Ok(())
+}
+
+/// Says on standard error why the gateway cannot run; logging may not have begun yet.
+#[allow(clippy::print_stderr, reason = "logging may not have begun yet")]
+fn refuse(error: &Failure) -> ExitCode {
+    eprintln!("gateway: {error}");
+    ExitCode::FAILURE
+}

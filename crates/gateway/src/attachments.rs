@@ -1,0 +1,176 @@
+//! The workers' lines, and what the gateway does about workers that it is not sure of.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use service::client::{Endpoint, EventStream, Patience};
+use service::protocol::worker::{Attach, Busyness};
+use service::protocol::{JobId, WorkerId, WorkerKind};
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::{Core, Gateway};
+use crate::job_ref::JobRef;
+use crate::registry::Line;
+use crate::runner::Runner;
+
+/// A worker gives a silent line up after 16 s.
+const COMMENT_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a worker may be set aside before it is asked what it does.
+const LEASE_USE: Duration = Duration::from_secs(10);
+
+/// How long a worker whose job is nobody's any more may take to end it and exit.
+const RELEASE: Duration = Duration::from_secs(30);
+
+/// A worker's open line; dropping it means that the worker is gone.
+struct OpenLine {
+    gateway: Arc<Gateway>,
+    worker: WorkerId,
+    line: Line,
+}
+
+impl Drop for OpenLine {
+    fn drop(&mut self) {
+        let mut core = self.gateway.core();
+        core.lines.remove(&self.line);
+        if core.registry.detach(self.worker, self.line) {
+            tracing::debug!(worker = %self.worker, "a worker is gone");
+        }
+    }
+}
+
+/// What follows from a worker's coming, besides that it can be given work.
+enum Welcome {
+    Nothing,
+    /// It came back with a job that waits for it.
+    Resume(Box<Runner>),
+    /// It came back without the job that it was about to be given.
+    GiveBack(JobRef),
+    /// Its job is nobody's any more.
+    Release(Endpoint, JobId),
+}
+
+impl Gateway {
+    /// A worker is here. The answer carries comments for as long as its line is open.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        attach: Attach,
+        address: IpAddr,
+    ) -> impl Stream<Item = Bytes> + Send + 'static {
+        let worker = attach.id;
+        tracing::debug!(%worker, kind = %attach.kind, node = attach.node, "a worker is here");
+        let closed = CancellationToken::new();
+        let (line, welcome) = {
+            let mut core = self.core();
+            let line = core.registry.attach(attach.clone(), address);
+            core.lines.insert(line, closed.clone());
+            (line, self.welcome(&mut core, &attach))
+        };
+        let open = OpenLine { gateway: Arc::clone(self), worker, line };
+        match welcome {
+            Welcome::Nothing => {}
+            Welcome::Resume(runner) => drop(self.tasks.spawn(runner.resume())),
+            Welcome::GiveBack(job) => {
+                let gateway = Arc::clone(self);
+                self.tasks.spawn(async move { gateway.give_back(job).await });
+            }
+            Welcome::Release(endpoint, job) => self.release_worker(endpoint, job),
+        }
+        self.match_up();
+        let stop = self.stop.clone();
+        async_stream::stream! {
+            let _open = open;
+            loop {
+                yield Bytes::from_static(b": attached\n\n");
+                tokio::select! {
+                    () = tokio::time::sleep(COMMENT_EVERY) => {}
+                    () = closed.cancelled() => return,
+                    () = stop.cancelled() => return,
+                }
+            }
+        }
+    }
+
+    fn welcome(self: &Arc<Self>, core: &mut Core, attach: &Attach) -> Welcome {
+        let Some(running) = attach.job else {
+            return core.scheduler.orphan_of(attach.id).map_or(Welcome::Nothing, Welcome::GiveBack);
+        };
+        if attach.kind != WorkerKind::Workflow {
+            return Welcome::Nothing;
+        }
+        let is_read = core.runners.get(&running.id).is_some_and(|run| run.worker == attach.id);
+        if is_read && core.scheduler.attempt(running.id) == running.attempt {
+            return Welcome::Nothing;
+        }
+        let Some(contact) = core.registry.contact(attach.id) else { return Welcome::Nothing };
+        let start = core.scheduler.reattached(running.id, running.attempt, attach.id);
+        let Some(start) = start else {
+            return Welcome::Release(self.workers.at(&contact.url), running.id);
+        };
+        let runner = Runner::new(Arc::clone(self), start, contact);
+        core.runners.insert(running.id, runner.running());
+        Welcome::Resume(Box::new(runner))
+    }
+
+    /// After a while, asks a worker that was set aside whether it has been given anything.
+    pub(crate) fn look_after(self: &Arc<Self>, worker: WorkerId) {
+        let gateway = Arc::clone(self);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(LEASE_USE) => {}
+                () = gateway.stop.cancelled() => return,
+            }
+            let url = gateway.core().registry.occupied(worker).map(str::to_owned);
+            let Some(url) = url else { return };
+            match gateway.workers.at(&url).status().await.map(|status| status.status) {
+                Ok(Busyness::Idle) => gateway.core().registry.set_idle(worker),
+                Ok(Busyness::Busy) => return gateway.core().registry.set_busy(worker),
+                Err(error) => {
+                    tracing::warn!(%worker, %error, "a worker cannot be reached");
+                    gateway.drop_worker(worker);
+                }
+            }
+            gateway.match_up();
+        });
+    }
+
+    /// Forgets a worker and closes its line; if it lives, it attaches again.
+    pub(crate) fn drop_worker(&self, worker: WorkerId) {
+        let mut core = self.core();
+        if let Some(line) = core.registry.drop_worker(worker)
+            && let Some(closed) = core.lines.get(&line)
+        {
+            closed.cancel();
+        }
+    }
+
+    /// Asks a worker to end its job; what comes of it is seen in its stream.
+    pub(crate) fn stop_worker(&self, endpoint: &Endpoint, job: JobId) {
+        let endpoint = endpoint.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = endpoint.cancel(job).await {
+                tracing::debug!(job.id = %job, %error, "a worker cannot be asked to end its job");
+            }
+        });
+    }
+
+    /// Ends a job that is nobody's any more, and reads it to its end so that its worker exits.
+    fn release_worker(&self, endpoint: Endpoint, job: JobId) {
+        tracing::info!(job.id = %job, "a worker came back with a job that is nobody's any more");
+        let stop = self.stop.clone();
+        let release = async move {
+            let _ = endpoint.cancel(job).await;
+            let mut events = EventStream::new(endpoint, job, 0, Patience::WORKER);
+            while let Ok(Some(_)) = events.next_batch().await {}
+        };
+        self.tasks.spawn(async move {
+            tokio::select! {
+                _ = tokio::time::timeout(RELEASE, release) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}

@@ -1,0 +1,250 @@
+//! The gateway: the store, the scheduler and the registry, and what happens between them.
+//!
+//! Decisions are made under one lock that is never held across an await; what they ask for is done
+//! outside of it, in tasks that the gateway owns.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use service::client::{ClientError, Endpoint};
+use service::protocol::worker::Lease;
+use service::protocol::{JobId, Outcome, Payload, State, WorkerId, WorkerKind};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::job_ref::JobRef;
+use crate::live::Live;
+use crate::registry::{Line, Registry, Ticket, Wish};
+use crate::runner::Runner;
+use crate::scheduler::{Back, Scheduler, Verdict, cancellation};
+use crate::store::{Change, Changed, Store, StoreError, Transition};
+use crate::tokens::Tokens;
+use crate::turns::Turns;
+
+/// Pause before a write that failed is tried again: a full disk is not emptied in less.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Everything the routes and the tasks share.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) store: Store,
+    pub(crate) live: Arc<Live>,
+    pub(crate) tokens: Option<Tokens>,
+    /// An endpoint that shows workers the cluster token; its address is of no account.
+    pub(crate) workers: Endpoint,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// Jobs that ended since the start, by state.
+    pub(crate) endings: Endings,
+    pub(crate) turns: Turns,
+    core: Mutex<Core>,
+}
+
+/// What is decided together.
+#[derive(Debug, Default)]
+pub(crate) struct Core {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) registry: Registry,
+    /// Those who wait for a worker.
+    pub(crate) calls: HashMap<Ticket, oneshot::Sender<Lease>>,
+    /// Jobs that a runner sees to.
+    pub(crate) runners: HashMap<JobId, Running>,
+    /// The open lines of workers; cancelling closes one.
+    pub(crate) lines: HashMap<Line, CancellationToken>,
+}
+
+/// A job that a runner sees to.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    pub(crate) worker: WorkerId,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// Jobs that ended, by state.
+#[derive(Debug, Default)]
+pub(crate) struct Endings([AtomicU64; 3]);
+
+impl Endings {
+    fn add(&self, state: State) {
+        self.0[state as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn of(&self, state: State) -> u64 {
+        self.0[state as usize].load(Ordering::Relaxed)
+    }
+}
+
+impl Gateway {
+    /// A gateway that knows no job and no worker yet.
+    pub(crate) fn new(
+        store: Store,
+        live: Arc<Live>,
+        tokens: Option<Tokens>,
+        cluster_token: SecretString,
+    ) -> Result<Arc<Self>, ClientError> {
+        Ok(Arc::new(Self {
+            store,
+            live,
+            tokens,
+            workers: Endpoint::new("http://localhost", Some(cluster_token))?,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            endings: Endings::default(),
+            turns: Turns::default(),
+            core: Mutex::default(),
+        }))
+    }
+
+    /// A panic while deciding leaves at worst one job undecided until the next start.
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings together jobs and workers that wait, and wakes those who wait for a worker.
+    pub(crate) fn match_up(self: &Arc<Self>) {
+        let mut leased = Vec::new();
+        {
+            let mut core = self.core();
+            self.start_jobs(&mut core);
+            while let Some((ticket, lease)) = core.registry.next_grant() {
+                let worker = lease.worker;
+                let call = core.calls.remove(&ticket);
+                match call.map(|call| call.send(lease)) {
+                    Some(Ok(())) => leased.push(worker),
+                    Some(Err(_)) | None => core.registry.set_idle(worker),
+                }
+            }
+        }
+        for worker in leased {
+            self.look_after(worker);
+        }
+    }
+
+    fn start_jobs(self: &Arc<Self>, core: &mut Core) {
+        let wish = Wish { kind: WorkerKind::Workflow, workspace: None };
+        while core.scheduler.has_ready() {
+            let Some(lease) = core.registry.take_idle(wish) else { return };
+            core.registry.set_busy(lease.worker);
+            let Some(start) = core.scheduler.start_next() else { return };
+            let runner = Runner::new(Arc::clone(self), start, lease);
+            core.runners.insert(start.job.id, runner.running());
+            self.tasks.spawn(runner.dispatch());
+        }
+    }
+
+    /// Commits a change, however long the store needs; `None` when the gateway stops before that.
+    pub(crate) async fn commit(&self, change: Change) -> Option<Changed> {
+        let change = Arc::new(change);
+        loop {
+            match self.store.change(Arc::clone(&change)).await {
+                Ok(changed) => return Some(changed),
+                Err(StoreError::Closed) => return None,
+                Err(StoreError::Failed(_)) => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(STORE_PAUSE) => {}
+                () = self.stop.cancelled() => return None,
+            }
+        }
+    }
+
+    /// Ends a job that nothing works on.
+    pub(crate) async fn end(self: &Arc<Self>, job: JobRef, outcome: Outcome) {
+        let change = Change::new(job, Transition::End(Box::new(outcome.clone())));
+        if self.commit(change).await.is_some() {
+            self.ended(job, outcome.state);
+        }
+    }
+
+    /// Forgets a job whose end is on disk.
+    fn ended(self: &Arc<Self>, job: JobRef, state: State) {
+        self.endings.add(state);
+        {
+            let mut core = self.core();
+            core.scheduler.ended(job.id);
+            core.runners.remove(&job.id);
+        }
+        self.match_up();
+    }
+
+    /// Sees to what follows from an attempt's end; `change` holds what is still to be written of it.
+    pub(crate) async fn attempt_ended(self: &Arc<Self>, mut change: Change, outcome: Outcome) {
+        let job = change.job;
+        let (verdict, position, attempt) = {
+            let mut core = self.core();
+            let attempt = core.scheduler.attempt(job.id);
+            let verdict = core.scheduler.attempt_ended(job.id, outcome);
+            (verdict, core.scheduler.position(job.id), attempt)
+        };
+        match verdict {
+            Some(Verdict::End(outcome)) => {
+                let state = outcome.state;
+                tracing::info!(job.id = %job.id, ?state, reason = ?outcome.reason, "the job ended");
+                change.transition = Transition::End(outcome);
+                if self.commit(change).await.is_some() {
+                    self.ended(job, state);
+                }
+            }
+            Some(Verdict::Requeue { reason, retries_used }) => {
+                tracing::warn!(job.id = %job.id, reason, "the job is queued again");
+                change.transition = Transition::Requeue { attempt, retries_used };
+                self.requeue(change.event(Payload::Queued { position, reason })).await;
+            }
+            None => {}
+        }
+    }
+
+    /// Puts a job back that no worker took after all.
+    pub(crate) async fn give_back(self: &Arc<Self>, job: JobRef) {
+        let back = self.core().scheduler.give_back(job.id);
+        if let Some((attempt, retries_used)) = back {
+            let transition = Transition::Requeue { attempt, retries_used };
+            self.requeue(Change::new(job, transition)).await;
+            self.announce_wait(job).await;
+        }
+    }
+
+    async fn requeue(self: &Arc<Self>, change: Change) {
+        let job = change.job;
+        if self.commit(change).await.is_none() {
+            return;
+        }
+        let back = {
+            let mut core = self.core();
+            core.runners.remove(&job.id);
+            core.scheduler.requeued(job.id)
+        };
+        if let Back::End(reason) = back {
+            self.end(job, cancellation(reason)).await;
+        }
+        self.match_up();
+    }
+
+    /// Tells a job's followers what it waits for, if it waits.
+    pub(crate) async fn announce_wait(self: &Arc<Self>, job: JobRef) {
+        let payload = {
+            let core = self.core();
+            if !core.scheduler.is_queued(job.id) {
+                return;
+            }
+            let reason = match core.scheduler.waits_for(job.id) {
+                Some(other) => format!("waits for job {other} with the same concurrency key"),
+                None if core.registry.has(WorkerKind::Workflow) => {
+                    "no workflow worker is idle".to_owned()
+                }
+                None => "no workflow worker is attached".to_owned(),
+            };
+            Payload::Queued { position: core.scheduler.position(job.id), reason }
+        };
+        self.commit(Change::new(job, Transition::Wait).event(payload)).await;
+    }
+
+    /// Whether the gateway has anything to do.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.core().scheduler.counts() != (0, 0)
+    }
+}

@@ -1,0 +1,30 @@
+//! Front door: accepts, remembers and matches jobs.
+//!
+//! `scheduler` and `registry` decide, and do nothing else; `store` remembers; `gateway` and the
+//! modules around it do what was decided; `routes` speak HTTP.
+
+mod attachments;
+mod caller;
+mod chunk;
+mod config;
+mod follow;
+mod gateway;
+mod job_ref;
+mod leases;
+mod live;
+mod recovery;
+mod registry;
+mod routes;
+mod runner;
+mod scheduler;
+mod serve;
+mod store;
+mod submit;
+mod tokens;
+mod turns;
+
+pub use config::Config;
+pub use routes::document as openapi_document;
+pub use serve::{StartError, serve};
+pub use store::OpenError;
+pub use tokens::{Scope, Tokens};

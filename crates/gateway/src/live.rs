@@ -1,0 +1,77 @@
+//! The followers of jobs, shown each event as soon as it is on disk.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use service::protocol::JobId;
+use tokio::sync::broadcast;
+
+use crate::chunk::Chunk;
+
+/// Chunks that a follower may lag behind before it has to read them from the store.
+const LAG: usize = 16;
+
+/// Who follows which job. Only jobs that somebody follows take up memory here.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    jobs: Mutex<HashMap<JobId, broadcast::Sender<Chunk>>>,
+    followers: AtomicUsize,
+}
+
+/// One follower of one job.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    live: Arc<Live>,
+    job: JobId,
+    chunks: Option<broadcast::Receiver<Chunk>>,
+}
+
+impl Live {
+    /// Follows a job from now on.
+    pub(crate) fn subscribe(self: &Arc<Self>, job: JobId) -> Subscription {
+        let mut jobs = self.lock();
+        let sender = jobs.entry(job).or_insert_with(|| broadcast::Sender::new(LAG));
+        let chunks = Some(sender.subscribe());
+        self.followers.fetch_add(1, Ordering::Relaxed);
+        Subscription { live: Arc::clone(self), job, chunks }
+    }
+
+    /// Shows a job's new events to its followers.
+    pub(crate) fn publish(&self, job: JobId, chunk: &Chunk) {
+        if let Some(sender) = self.lock().get(&job) {
+            // An error means that the last follower is about to leave.
+            let _ = sender.send(chunk.clone());
+        }
+    }
+
+    /// How many followers there are.
+    pub(crate) fn followers(&self) -> usize {
+        self.followers.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, broadcast::Sender<Chunk>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscription {
+    /// The next events; an error when some were missed.
+    pub(crate) async fn next(&mut self) -> Result<Chunk, broadcast::error::RecvError> {
+        match &mut self.chunks {
+            Some(chunks) => chunks.recv().await,
+            None => Err(broadcast::error::RecvError::Closed),
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut jobs = self.live.lock();
+        self.chunks = None;
+        if jobs.get(&self.job).is_some_and(|sender| sender.receiver_count() == 0) {
+            jobs.remove(&self.job);
+        }
+        self.live.followers.fetch_sub(1, Ordering::Relaxed);
+    }
+}

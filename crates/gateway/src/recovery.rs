@@ -1,0 +1,72 @@
+//! What happens to the jobs of an earlier run of the gateway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use service::protocol::{Outcome, Reason};
+
+use crate::gateway::Gateway;
+use crate::job_ref::JobRef;
+use crate::scheduler::{Back, GroupKey, Rank, Restored, cancellation};
+use crate::store::{Change, OpenJob, StoreError, Transition};
+
+impl Gateway {
+    /// Queues what was queued, and gives the workers of what was running `wait` to come back.
+    pub(crate) async fn recover(self: &Arc<Self>, wait: Duration) -> Result<(), StoreError> {
+        let mut cancelled = Vec::new();
+        let mut running = 0;
+        for open in self.store.open_jobs().await? {
+            running += usize::from(open.worker.is_some());
+            let job = open.job;
+            let back = self.core().scheduler.restore(job.id, restored(open));
+            if let Back::End(reason) = back {
+                cancelled.push((job, reason));
+            }
+        }
+        let (queued, _) = self.core().scheduler.counts();
+        if queued + running > 0 {
+            tracing::info!(queued, running, "found jobs of an earlier run");
+        }
+        for (job, reason) in cancelled {
+            self.end(job, cancellation(reason)).await;
+        }
+        let orphans = self.core().scheduler.orphans();
+        for orphan in orphans {
+            self.give_up_after(orphan, wait);
+        }
+        Ok(())
+    }
+
+    /// After a while, takes a job's worker for lost unless it has come back.
+    pub(crate) fn give_up_after(self: &Arc<Self>, job: JobRef, wait: Duration) {
+        let gateway = Arc::clone(self);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = gateway.stop.cancelled() => return,
+            }
+            if gateway.core().scheduler.is_orphan(job.id) {
+                let message = format!(
+                    "the gateway was restarted, and the job's worker did not come back within {} s",
+                    wait.as_secs()
+                );
+                let lost = Outcome::failed(Reason::WorkerLost, message);
+                gateway.attempt_ended(Change::new(job, Transition::Stay), lost).await;
+            }
+        });
+    }
+}
+
+fn restored(open: OpenJob) -> Restored {
+    let group = open.concurrency_key.map(|key| GroupKey::new(&open.token, &key));
+    Restored {
+        rank: Rank { priority: open.priority, row: open.job.row },
+        retries: open.retries,
+        retries_used: open.retries_used,
+        attempt: open.attempt,
+        agent_started: open.agent_started,
+        cancel: open.cancel,
+        group,
+        running_on: open.worker,
+    }
+}

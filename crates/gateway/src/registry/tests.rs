@@ -1,0 +1,175 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use service::protocol::JobId;
+use service::protocol::worker::RunningJob;
+
+use super::*;
+
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn worker(kind: WorkerKind, workspace: Option<WorkspaceId>) -> Attach {
+    Attach {
+        id: WorkerId::random(),
+        kind,
+        port: 3000,
+        workspace,
+        node: "node".to_owned(),
+        version: "1".to_owned(),
+        job: None,
+    }
+}
+
+fn wish(kind: WorkerKind) -> Wish {
+    Wish { kind, workspace: None }
+}
+
+fn granted(answer: Answer) -> Lease {
+    match answer {
+        Answer::Granted(lease) => lease,
+        Answer::Waits(_) => panic!("no worker was idle"),
+    }
+}
+
+fn ticket(answer: Answer) -> Ticket {
+    match answer {
+        Answer::Waits(ticket) => ticket,
+        Answer::Granted(lease) => panic!("{lease:?} was idle"),
+    }
+}
+
+#[test]
+fn the_longest_idle_worker_goes_first_and_goes_once() {
+    let mut registry = Registry::default();
+    let [first, second] = [(); 2].map(|()| worker(WorkerKind::GitPull, None));
+    registry.attach(first.clone(), HERE);
+    registry.attach(second.clone(), HERE);
+    let lease = granted(registry.ask(wish(WorkerKind::GitPull)));
+    assert_eq!((lease.worker, lease.url.as_str()), (first.id, "http://127.0.0.1:3000"));
+    assert_eq!(granted(registry.ask(wish(WorkerKind::GitPull))).worker, second.id);
+    ticket(registry.ask(wish(WorkerKind::GitPull)));
+}
+
+#[test]
+fn the_oldest_wish_gets_the_first_worker_that_fits_it() {
+    let mut registry = Registry::default();
+    let (here, elsewhere) = (WorkspaceId::random(), WorkspaceId::random());
+    let bound = Wish { kind: WorkerKind::ClaudeExec, workspace: Some(here) };
+    let oldest = ticket(registry.ask(bound));
+    let younger = ticket(registry.ask(wish(WorkerKind::ClaudeExec)));
+    registry.attach(worker(WorkerKind::GitPull, Some(here)), HERE);
+    assert!(registry.next_grant().is_none());
+    registry.attach(worker(WorkerKind::ClaudeExec, Some(elsewhere)), HERE);
+    assert_eq!(registry.next_grant().unwrap().0, younger);
+    registry.attach(worker(WorkerKind::ClaudeExec, Some(here)), HERE);
+    assert_eq!(registry.next_grant().unwrap().0, oldest);
+    assert!(registry.next_grant().is_none());
+}
+
+#[test]
+fn a_worker_that_comes_with_a_job_is_busy() {
+    let mut registry = Registry::default();
+    let mut busy = worker(WorkerKind::Workflow, None);
+    busy.job = Some(RunningJob { id: JobId::random(), attempt: 1 });
+    registry.attach(busy, HERE);
+    assert_eq!(registry.count(WorkerKind::Workflow, Activity::Busy), 1);
+    ticket(registry.ask(wish(WorkerKind::Workflow)));
+}
+
+#[test]
+fn the_end_of_an_old_line_does_not_take_the_worker_away() {
+    let mut registry = Registry::default();
+    let worker = worker(WorkerKind::Workflow, None);
+    let old = registry.attach(worker.clone(), HERE);
+    let new = registry.attach(worker.clone(), HERE);
+    assert!(!registry.detach(worker.id, old));
+    assert_eq!(registry.count(WorkerKind::Workflow, Activity::Idle), 1);
+    assert!(registry.detach(worker.id, new));
+    assert!(!registry.has(WorkerKind::Workflow));
+}
+
+#[test]
+fn a_leased_worker_whose_line_broke_for_a_moment_is_not_leased_again() {
+    let mut registry = Registry::default();
+    let worker = worker(WorkerKind::GitPull, None);
+    registry.attach(worker.clone(), HERE);
+    granted(registry.ask(wish(WorkerKind::GitPull)));
+    registry.attach(worker, HERE);
+    ticket(registry.ask(wish(WorkerKind::GitPull)));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Attach,
+    AttachAgain(usize),
+    Detach(usize),
+    Ask,
+    Withdraw(usize),
+    Busy(usize),
+    Idle(usize),
+}
+
+proptest! {
+    #[test]
+    fn no_worker_is_leased_twice_and_none_idles_while_somebody_waits(
+        steps in proptest::collection::vec(prop_oneof![
+            3 => Just(Step::Attach),
+            1 => (0..9_usize).prop_map(Step::AttachAgain),
+            1 => (0..9_usize).prop_map(Step::Detach),
+            4 => Just(Step::Ask),
+            1 => (0..9_usize).prop_map(Step::Withdraw),
+            1 => (0..9_usize).prop_map(Step::Busy),
+            2 => (0..9_usize).prop_map(Step::Idle),
+        ], 0..60),
+    ) {
+        let mut registry = Registry::default();
+        let (mut lines, mut tickets) = (Vec::new(), Vec::new());
+        let (mut leased, mut busy) = (HashSet::new(), HashSet::new());
+        for step in steps {
+            let nth = |n: usize| (!lines.is_empty()).then(|| n % lines.len());
+            match step {
+                Step::Attach => {
+                    let worker = worker(WorkerKind::GitPull, None);
+                    let line = registry.attach(worker.clone(), HERE);
+                    lines.push((worker, line));
+                }
+                Step::AttachAgain(n) => if let Some(n) = nth(n) {
+                    lines[n].1 = registry.attach(lines[n].0.clone(), HERE);
+                    // It says that it has no job.
+                    if busy.remove(&lines[n].0.id) {
+                        leased.remove(&lines[n].0.id);
+                    }
+                },
+                Step::Detach(n) => if let Some(n) = nth(n) {
+                    let (worker, line) = lines.remove(n);
+                    prop_assert!(registry.detach(worker.id, line));
+                    leased.remove(&worker.id);
+                    busy.remove(&worker.id);
+                },
+                Step::Ask => match registry.ask(wish(WorkerKind::GitPull)) {
+                    Answer::Granted(lease) => prop_assert!(leased.insert(lease.worker)),
+                    Answer::Waits(ticket) => tickets.push(ticket),
+                },
+                Step::Withdraw(n) => if !tickets.is_empty() {
+                    registry.withdraw(tickets.remove(n % tickets.len()));
+                },
+                Step::Busy(n) => if let Some(n) = nth(n) {
+                    registry.set_busy(lines[n].0.id);
+                    leased.insert(lines[n].0.id);
+                    busy.insert(lines[n].0.id);
+                },
+                Step::Idle(n) => if let Some(n) = nth(n) {
+                    registry.set_idle(lines[n].0.id);
+                    leased.remove(&lines[n].0.id);
+                    busy.remove(&lines[n].0.id);
+                },
+            }
+            while let Some((ticket, lease)) = registry.next_grant() {
+                prop_assert!(leased.insert(lease.worker), "leased twice");
+                tickets.retain(|waiting| *waiting != ticket);
+            }
+            let idle = registry.count(WorkerKind::GitPull, Activity::Idle);
+            prop_assert!(tickets.is_empty() || idle == 0, "{idle} idle, {} wait", tickets.len());
+        }
+    }
+}

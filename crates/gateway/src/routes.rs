@@ -1,0 +1,46 @@
+//! The HTTP routes.
+
+mod extract;
+mod health;
+mod inside;
+mod jobs;
+mod metrics;
+mod openapi;
+mod workflow;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use secrecy::SecretString;
+use service::error::{no_such_method, no_such_route};
+use service::{auth, health as common};
+
+use crate::gateway::Gateway;
+pub use openapi::document;
+
+/// All routes: those of the outside, which want a caller's token, those of the inside, which want
+/// the cluster's, and those that tell how the gateway is, which want none.
+pub(crate) fn router(gateway: Arc<Gateway>, cluster_token: SecretString) -> Router {
+    let inside = Router::new()
+        .route("/internal/workers", post(inside::attach))
+        .route("/internal/leases", post(inside::lease))
+        .route_layer(from_fn_with_state(Some(cluster_token), auth::require_cluster_token));
+    Router::new()
+        .route("/api/workflow", post(workflow::submit))
+        .route("/api/jobs", get(jobs::list))
+        .route("/api/jobs/{id}", get(jobs::show).delete(jobs::cancel))
+        .route("/api/jobs/{id}/events", get(jobs::events))
+        .route("/api/jobs/{id}/patch", get(jobs::patch))
+        .merge(inside)
+        .route("/health/live", get(common::live))
+        .route("/health/ready", get(health::ready))
+        .route("/health", get(health::describe))
+        .route("/status", get(health::status))
+        .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::serve))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(gateway)
+}

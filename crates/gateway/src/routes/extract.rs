@@ -1,0 +1,39 @@
+//! Parts of requests, with refusals in our own words.
+
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use service::ApiError;
+use service::protocol::ErrorCode;
+
+/// The job's id in the path, as the caller wrote it.
+pub(super) struct JobPath(pub(super) String);
+
+/// The query, in which an unknown parameter is an error.
+pub(super) struct Params<T>(pub(super) T);
+
+pub(super) fn malformed(message: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::Malformed, message)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for JobPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(id)| Self(id)).map_err(|_| malformed("the path is not UTF-8"))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let query = Query::<T>::try_from_uri(&parts.uri);
+        query.map(|Query(params)| Self(params)).map_err(|rejection| {
+            let cause = rejection.body_text();
+            let (_, cause) = cause.rsplit_once("query string: ").unwrap_or(("", &cause));
+            malformed(format!("the query cannot be read: {cause}"))
+        })
+    }
+}

@@ -1,0 +1,291 @@
+//! Which job runs next, and what becomes of it: pure decisions, no I/O.
+//!
+//! The shell around it tells what happened (a job was committed, a worker was lost) and does what
+//! it answers (commit an end, ask a runner to stop). A decision that must reach the disk first puts
+//! the job into a phase in which nothing else can happen to it until the shell reports back.
+
+mod groups;
+mod job;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::{BTreeMap, HashMap};
+
+use service::protocol::request::OnConflict;
+use service::protocol::{JobId, Outcome, Reason, WorkerId};
+
+use crate::job_ref::JobRef;
+pub(crate) use groups::GroupKey;
+use groups::Groups;
+use job::{Job, Phase};
+pub(crate) use job::{NewJob, Rank, Restored, Verdict, cancellation};
+
+/// Everything that has been accepted and has not ended.
+#[derive(Debug, Default)]
+pub(crate) struct Scheduler {
+    jobs: HashMap<JobId, Job>,
+    /// Those that could run now, best first.
+    ready: BTreeMap<Rank, JobId>,
+    /// How many jobs wait, by priority; those that wait for a group as well.
+    waiting: BTreeMap<i32, usize>,
+    groups: Groups,
+}
+
+/// A job with the same concurrency key exists already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    /// The job that exists.
+    pub(crate) with: JobId,
+}
+
+/// A job that is to be given to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) job: JobRef,
+    pub(crate) attempt: u32,
+}
+
+/// What an admitted job's commit leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Admission {
+    /// Jobs to be ended now, with these reasons.
+    pub(crate) end: Vec<(JobRef, Reason)>,
+    /// Jobs whose runners are to be asked to end.
+    pub(crate) stop: Vec<JobRef>,
+}
+
+/// What a wish to end a job leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancel {
+    /// Nothing works on it: commit its end, then report [`Scheduler::ended`].
+    End(Reason),
+    /// Its runner must be asked; or its end follows as soon as what is under way is committed.
+    Stop,
+    /// It is not here: it has ended, or never was.
+    Unknown,
+}
+
+/// What a job does that has gone back to the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Back {
+    /// It waits again.
+    Queued,
+    /// It was cancelled meanwhile: commit its end.
+    End(Reason),
+    /// It is not in a phase from which it could go back.
+    Unknown,
+}
+
+impl Scheduler {
+    /// Reserves a place for a job that is about to be committed.
+    ///
+    /// # Errors
+    /// When it does not want to wait for the job that holds its concurrency key.
+    pub(crate) fn admit(&mut self, id: JobId, new: NewJob) -> Result<(), Conflict> {
+        if let (Some(group), OnConflict::Reject) = (&new.group, new.on_conflict)
+            && let Some(with) = self.groups.any_member(group)
+        {
+            return Err(Conflict { with });
+        }
+        if let Some(group) = &new.group {
+            self.groups.join(group, id);
+        }
+        self.jobs.insert(id, Job::admitted(new));
+        Ok(())
+    }
+
+    /// Forgets a job that was admitted and could not be committed.
+    pub(crate) fn withdraw(&mut self, id: JobId) {
+        if self.jobs.get(&id).is_some_and(|job| job.phase == Phase::Admitted) {
+            self.ended(id);
+        }
+    }
+
+    /// The admitted job is on disk, in this row of the store, and may run.
+    pub(crate) fn committed(&mut self, id: JobId, row: i64) -> Admission {
+        let mut admission = Admission::default();
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.phase == Phase::Admitted) else {
+            return admission;
+        };
+        job.rank.row = row;
+        let replaces = job.on_conflict == OnConflict::Replace;
+        if let (Some(group), true) = (job.group.clone(), replaces) {
+            self.supersede(&group, id, &mut admission);
+        }
+        match self.enqueue(id) {
+            Back::End(reason) => admission.end.push((JobRef { id, row }, reason)),
+            Back::Queued | Back::Unknown => {}
+        }
+        admission
+    }
+
+    /// Cancels the group's members that were committed before `newest`.
+    fn supersede(&mut self, group: &GroupKey, newest: JobId, admission: &mut Admission) {
+        for id in self.groups.members(group) {
+            let Some(job) = self.jobs.get(&id) else { continue };
+            if id == newest || job.phase == Phase::Admitted {
+                continue;
+            }
+            let job = JobRef { id, row: job.rank.row };
+            match self.cancel(id, Reason::Superseded) {
+                Cancel::End(reason) => admission.end.push((job, reason)),
+                Cancel::Stop => admission.stop.push(job),
+                Cancel::Unknown => {}
+            }
+        }
+    }
+
+    /// Puts a job back that the store remembers from before a restart.
+    pub(crate) fn restore(&mut self, id: JobId, restored: Restored) -> Back {
+        if let Some(group) = &restored.group {
+            self.groups.join(group, id);
+            if restored.running_on.is_some() {
+                self.groups.hold(group, restored.rank, id, &mut self.ready);
+            }
+        }
+        let is_queued = restored.running_on.is_none();
+        self.jobs.insert(id, Job::restored(restored));
+        if is_queued { self.enqueue(id) } else { Back::Queued }
+    }
+
+    /// Takes the best job that may run; it counts one attempt more.
+    pub(crate) fn start_next(&mut self) -> Option<Start> {
+        let (_, id) = self.ready.pop_first()?;
+        let job = self.jobs.get_mut(&id).expect("what is ready is known");
+        job.phase = Phase::Running;
+        job.attempt += 1;
+        job.agent_started = false;
+        let start = Start { job: JobRef { id, row: job.rank.row }, attempt: job.attempt };
+        leave_queue(&mut self.waiting, job.rank.priority);
+        if let Some(group) = &job.group {
+            self.groups.hold(group, job.rank, id, &mut self.ready);
+        }
+        Some(start)
+    }
+
+    /// No worker took the job after all, so the attempt does not count.
+    ///
+    /// The caller commits this, then calls [`Scheduler::requeued`].
+    /// Returns the attempts and retries that are used up.
+    pub(crate) fn give_back(&mut self, id: JobId) -> Option<(u32, u32)> {
+        let job = self.jobs.get_mut(&id)?;
+        if !matches!(job.phase, Phase::Running | Phase::Orphaned { .. }) {
+            return None;
+        }
+        job.phase = Phase::Requeueing;
+        job.attempt = job.attempt.saturating_sub(1);
+        Some((job.attempt, job.retries_used))
+    }
+
+    /// The job's agent works: from here on a lost worker is a failed job.
+    pub(crate) fn agent_started(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.agent_started = true;
+        }
+    }
+
+    /// A worker came back with this attempt of a job: whether the job waits for exactly that.
+    pub(crate) fn reattached(
+        &mut self,
+        id: JobId,
+        attempt: u32,
+        worker: WorkerId,
+    ) -> Option<Start> {
+        let job = self.jobs.get_mut(&id)?;
+        if job.phase != (Phase::Orphaned { worker }) || job.attempt != attempt {
+            return None;
+        }
+        job.phase = Phase::Running;
+        Some(Start { job: JobRef { id, row: job.rank.row }, attempt })
+    }
+
+    /// What becomes of a job whose attempt ended like this.
+    ///
+    /// The caller commits the verdict, then calls [`Scheduler::ended`] or [`Scheduler::requeued`].
+    pub(crate) fn attempt_ended(&mut self, id: JobId, outcome: Outcome) -> Option<Verdict> {
+        let job = self.jobs.get_mut(&id)?;
+        if !matches!(job.phase, Phase::Running | Phase::Orphaned { .. }) {
+            return None;
+        }
+        let verdict = job.judge(outcome);
+        job.phase = match &verdict {
+            Verdict::End(_) => Phase::Ending,
+            Verdict::Requeue { retries_used, .. } => {
+                job.retries_used = *retries_used;
+                Phase::Requeueing
+            }
+        };
+        Some(verdict)
+    }
+
+    /// The way back to the queue is on disk.
+    pub(crate) fn requeued(&mut self, id: JobId) -> Back {
+        match self.jobs.get(&id) {
+            Some(job) if job.phase == Phase::Requeueing => {}
+            _ => return Back::Unknown,
+        }
+        if let Some(group) = self.jobs[&id].group.clone() {
+            self.groups.release(&group, id, &mut self.ready);
+        }
+        self.enqueue(id)
+    }
+
+    /// Somebody wants the job to end; only the first reason counts.
+    pub(crate) fn cancel(&mut self, id: JobId, reason: Reason) -> Cancel {
+        let Some(job) = self.jobs.get_mut(&id) else { return Cancel::Unknown };
+        let reason = *job.cancel.get_or_insert(reason);
+        match job.phase {
+            Phase::Queued => {
+                self.begin_end(id);
+                Cancel::End(reason)
+            }
+            _ => Cancel::Stop,
+        }
+    }
+
+    /// The terminal event is on disk: the job is forgotten here.
+    pub(crate) fn ended(&mut self, id: JobId) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        if let Some(group) = &job.group {
+            self.groups.leave(group, id, &mut self.ready);
+        }
+    }
+
+    fn enqueue(&mut self, id: JobId) -> Back {
+        let job = self.jobs.get_mut(&id).expect("the caller has just seen it");
+        if let Some(reason) = job.cancel {
+            job.phase = Phase::Ending;
+            return Back::End(reason);
+        }
+        job.phase = Phase::Queued;
+        *self.waiting.entry(job.rank.priority).or_default() += 1;
+        match &job.group {
+            Some(group) => self.groups.enqueue(group, job.rank, id, &mut self.ready),
+            None => drop(self.ready.insert(job.rank, id)),
+        }
+        Back::Queued
+    }
+
+    /// Takes a queued job out of the way of the others, for its end.
+    fn begin_end(&mut self, id: JobId) {
+        let job = self.jobs.get_mut(&id).expect("the caller has just seen it");
+        job.phase = Phase::Ending;
+        leave_queue(&mut self.waiting, job.rank.priority);
+        match &job.group {
+            Some(group) => self.groups.dequeue(group, job.rank, &mut self.ready),
+            None => drop(self.ready.remove(&job.rank)),
+        }
+    }
+}
+
+fn leave_queue(waiting: &mut BTreeMap<i32, usize>, priority: i32) {
+    if let Some(count) = waiting.get_mut(&priority) {
+        *count -= 1;
+        if *count == 0 {
+            waiting.remove(&priority);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Concurrency keys: of the jobs with the same key, one runs at a time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use service::protocol::JobId;
+
+use super::job::Rank;
+
+/// A concurrency key, within the jobs of one token: nobody can hold up another's jobs with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct GroupKey {
+    token: Arc<str>,
+    key: Arc<str>,
+}
+
+impl GroupKey {
+    pub(crate) fn new(token: &str, key: &str) -> Self {
+        Self { token: token.into(), key: key.into() }
+    }
+}
+
+/// All groups that have members.
+#[derive(Debug, Default)]
+pub(super) struct Groups(HashMap<GroupKey, Group>);
+
+#[derive(Debug, Default)]
+struct Group {
+    /// All jobs with the key that have not ended, by age.
+    members: BTreeSet<JobId>,
+    /// The one that a worker has.
+    holder: Option<JobId>,
+    queued: BTreeMap<Rank, JobId>,
+    /// Which of the queued is among the jobs that are ready to run; at most one.
+    exposed: Option<Rank>,
+}
+
+/// The jobs that are ready to run, of all groups and of none.
+type Ready = BTreeMap<Rank, JobId>;
+
+impl Groups {
+    pub(super) fn join(&mut self, key: &GroupKey, id: JobId) {
+        self.0.entry(key.clone()).or_default().members.insert(id);
+    }
+
+    pub(super) fn any_member(&self, key: &GroupKey) -> Option<JobId> {
+        self.0.get(key)?.members.first().copied()
+    }
+
+    pub(super) fn members(&self, key: &GroupKey) -> Vec<JobId> {
+        self.0.get(key).map(|group| group.members.iter().copied().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn enqueue(&mut self, key: &GroupKey, rank: Rank, id: JobId, ready: &mut Ready) {
+        self.change(key, ready, |group| {
+            group.queued.insert(rank, id);
+        });
+    }
+
+    pub(super) fn dequeue(&mut self, key: &GroupKey, rank: Rank, ready: &mut Ready) {
+        self.change(key, ready, |group| {
+            group.queued.remove(&rank);
+        });
+    }
+
+    /// A worker has this member now.
+    pub(super) fn hold(&mut self, key: &GroupKey, rank: Rank, id: JobId, ready: &mut Ready) {
+        self.change(key, ready, |group| {
+            group.queued.remove(&rank);
+            group.holder = Some(id);
+        });
+    }
+
+    /// No worker has this member any more.
+    pub(super) fn release(&mut self, key: &GroupKey, id: JobId, ready: &mut Ready) {
+        self.change(key, ready, |group| {
+            if group.holder == Some(id) {
+                group.holder = None;
+            }
+        });
+    }
+
+    /// This member has ended.
+    pub(super) fn leave(&mut self, key: &GroupKey, id: JobId, ready: &mut Ready) {
+        self.release(key, id, ready);
+        if let Some(group) = self.0.get_mut(key) {
+            group.members.remove(&id);
+            if group.members.is_empty() {
+                self.0.remove(key);
+            }
+        }
+    }
+
+    /// The job that this one waits for.
+    pub(super) fn ahead_of(&self, key: &GroupKey, id: JobId) -> Option<JobId> {
+        let group = self.0.get(key)?;
+        let first = || group.queued.values().next().copied();
+        group.holder.or_else(first).filter(|ahead| *ahead != id)
+    }
+
+    /// Changes a group, then sees to it that its best member is ready if none is running.
+    fn change(&mut self, key: &GroupKey, ready: &mut Ready, change: impl FnOnce(&mut Group)) {
+        let group = self.0.entry(key.clone()).or_default();
+        change(group);
+        if let Some(rank) = group.exposed.take() {
+            ready.remove(&rank);
+        }
+        if group.holder.is_none()
+            && let Some((rank, id)) = group.queued.first_key_value()
+        {
+            ready.insert(*rank, *id);
+            group.exposed = Some(*rank);
+        }
+    }
+}

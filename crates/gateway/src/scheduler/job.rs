@@ -1,0 +1,176 @@
+//! One job's way from its acceptance to its end.
+
+use std::cmp::Ordering;
+
+use service::protocol::request::OnConflict;
+use service::protocol::{Outcome, Reason, State, WorkerId};
+
+use super::groups::GroupKey;
+
+/// How often a job is given to a worker that is lost before the agent has begun.
+const MAX_LOST_ATTEMPTS: u32 = 3;
+
+/// A place in the queue: higher priority first, then the older one.
+///
+/// This is the one place that knows the order; fairness between tokens belongs here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rank {
+    pub(crate) priority: i32,
+    /// The job's row in the store, which grows with each job.
+    pub(crate) row: i64,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.priority.cmp(&self.priority).then(self.row.cmp(&other.row))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What the scheduler must know of a job that asks to be admitted.
+#[derive(Clone, Debug)]
+pub(crate) struct NewJob {
+    pub(crate) priority: i32,
+    pub(crate) retries: u32,
+    pub(crate) group: Option<GroupKey>,
+    pub(crate) on_conflict: OnConflict,
+}
+
+/// What the scheduler must know of a job from before a restart.
+#[derive(Clone, Debug)]
+pub(crate) struct Restored {
+    pub(crate) rank: Rank,
+    pub(crate) retries: u32,
+    pub(crate) retries_used: u32,
+    pub(crate) attempt: u32,
+    pub(crate) agent_started: bool,
+    pub(crate) cancel: Option<Reason>,
+    pub(crate) group: Option<GroupKey>,
+    /// The worker that had it.
+    pub(crate) running_on: Option<WorkerId>,
+}
+
+/// What becomes of a job after an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// It ends with this outcome.
+    End(Box<Outcome>),
+    /// It goes back to the queue.
+    Requeue {
+        /// Why, in words.
+        reason: String,
+        /// How many of its retries are used up now.
+        retries_used: u32,
+    },
+}
+
+/// What can happen to a job now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It is about to be committed.
+    Admitted,
+    /// It waits.
+    Queued,
+    /// A runner sees to it.
+    Running,
+    /// It was running before a restart, and its worker may come back.
+    Orphaned { worker: WorkerId },
+    /// Its way back to the queue is about to be committed.
+    Requeueing,
+    /// Its terminal event is about to be committed.
+    Ending,
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) phase: Phase,
+    pub(super) rank: Rank,
+    pub(super) group: Option<GroupKey>,
+    pub(super) on_conflict: OnConflict,
+    pub(super) attempt: u32,
+    pub(super) retries: u32,
+    pub(super) retries_used: u32,
+    pub(super) agent_started: bool,
+    pub(super) cancel: Option<Reason>,
+}
+
+impl Job {
+    pub(super) fn admitted(new: NewJob) -> Self {
+        Self {
+            phase: Phase::Admitted,
+            rank: Rank { priority: new.priority, row: 0 },
+            group: new.group,
+            on_conflict: new.on_conflict,
+            attempt: 0,
+            retries: new.retries,
+            retries_used: 0,
+            agent_started: false,
+            cancel: None,
+        }
+    }
+
+    pub(super) fn restored(restored: Restored) -> Self {
+        let orphaned = |worker| Phase::Orphaned { worker };
+        Self {
+            phase: restored.running_on.map_or(Phase::Queued, orphaned),
+            rank: restored.rank,
+            group: restored.group,
+            on_conflict: OnConflict::Queue,
+            attempt: restored.attempt,
+            retries: restored.retries,
+            retries_used: restored.retries_used,
+            agent_started: restored.agent_started,
+            cancel: restored.cancel,
+        }
+    }
+
+    /// Decides between the end and another attempt.
+    pub(super) fn judge(&self, outcome: Outcome) -> Verdict {
+        if let Some(reason) = self.cancel {
+            return Verdict::End(Box::new(cancelled(outcome, reason)));
+        }
+        let reason = |outcome: &Outcome| {
+            format!("attempt {} failed: {}; trying again", self.attempt, outcome.message)
+        };
+        let is_lost = matches!(
+            outcome.reason,
+            Some(Reason::WorkerLost | Reason::WorkerStopped | Reason::CallerLost)
+        );
+        if is_lost && !self.agent_started && self.attempt < MAX_LOST_ATTEMPTS {
+            return Verdict::Requeue { reason: reason(&outcome), retries_used: self.retries_used };
+        }
+        if outcome.retryable && self.retries_used < self.retries {
+            let retries_used = self.retries_used + 1;
+            return Verdict::Requeue { reason: reason(&outcome), retries_used };
+        }
+        Verdict::End(Box::new(outcome))
+    }
+}
+
+/// The outcome of a job that was asked to end. What it reached before that stands.
+fn cancelled(mut outcome: Outcome, reason: Reason) -> Outcome {
+    if outcome.state == State::Completed {
+        return outcome;
+    }
+    let wanted = cancellation(reason);
+    outcome.state = wanted.state;
+    outcome.reason = wanted.reason;
+    outcome.message = wanted.message;
+    outcome.retryable = false;
+    outcome
+}
+
+/// The outcome of a job that was cancelled before it had any other.
+pub(crate) fn cancellation(reason: Reason) -> Outcome {
+    let message = match reason {
+        Reason::Superseded => "a newer job with the same concurrency key took its place",
+        Reason::CallerLost => "the caller went away, and had asked for the job's end then",
+        _ => "the job was cancelled",
+    };
+    Outcome::cancelled(reason, message)
+}

@@ -1,0 +1,71 @@
+use service::protocol::Outcome;
+
+use super::*;
+
+fn submit(scheduler: &mut Scheduler, row: i64, priority: i32, group: Option<&str>) -> JobId {
+    let id = JobId::random();
+    let group = group.map(|group| GroupKey::new("", group));
+    let new = NewJob { priority, retries: 0, group, on_conflict: OnConflict::Queue };
+    scheduler.admit(id, new).unwrap();
+    assert_eq!(scheduler.committed(id, row), Admission::default());
+    id
+}
+
+#[test]
+fn higher_priority_goes_first_then_the_older_job() {
+    let mut scheduler = Scheduler::default();
+    let old = submit(&mut scheduler, 1, 0, None);
+    let young = submit(&mut scheduler, 2, 0, None);
+    let urgent = submit(&mut scheduler, 3, 5, None);
+    assert_eq!([urgent, old, young].map(|id| scheduler.position(id)), [1, 3, 3]);
+    let order = [(); 3].map(|()| scheduler.start_next().unwrap().job.id);
+    assert_eq!(order, [urgent, old, young]);
+    assert_eq!(scheduler.start_next(), None);
+}
+
+#[test]
+fn a_job_that_waits_for_its_group_lets_others_pass() {
+    let mut scheduler = Scheduler::default();
+    let first = submit(&mut scheduler, 1, 0, Some("deploy"));
+    let second = submit(&mut scheduler, 2, 9, Some("other"));
+    assert_eq!(scheduler.start_next().unwrap().job.id, second);
+    assert_eq!(scheduler.start_next().unwrap().job.id, first);
+    let third = submit(&mut scheduler, 3, 9, Some("deploy"));
+    let free = submit(&mut scheduler, 4, 0, None);
+    assert_eq!(scheduler.waits_for(third), Some(first));
+    assert_eq!(scheduler.start_next().unwrap().job.id, free);
+    assert_eq!(scheduler.start_next(), None);
+    scheduler.ended(first);
+    assert_eq!(scheduler.start_next().unwrap().job.id, third);
+}
+
+#[test]
+fn a_job_is_lost_three_times_at_most_before_its_agent_starts() {
+    let mut scheduler = Scheduler::default();
+    let id = submit(&mut scheduler, 1, 0, None);
+    let lost = || Outcome::failed(Reason::WorkerLost, "the worker was lost");
+    for attempt in 1..=2 {
+        assert_eq!(scheduler.start_next().unwrap().attempt, attempt);
+        let verdict = scheduler.attempt_ended(id, lost()).unwrap();
+        assert!(matches!(verdict, Verdict::Requeue { retries_used: 0, .. }), "{verdict:?}");
+        assert_eq!(scheduler.requeued(id), Back::Queued);
+    }
+    assert_eq!(scheduler.start_next().unwrap().attempt, 3);
+    assert_eq!(scheduler.attempt_ended(id, lost()), Some(Verdict::End(Box::new(lost()))));
+}
+
+#[test]
+fn the_newer_job_replaces_the_queued_and_the_running_one() {
+    let mut scheduler = Scheduler::default();
+    let running = submit(&mut scheduler, 1, 0, Some("deploy"));
+    scheduler.start_next().unwrap();
+    let queued = submit(&mut scheduler, 2, 0, Some("deploy"));
+    let newest = JobId::random();
+    let group = Some(GroupKey::new("", "deploy"));
+    let new = NewJob { priority: 0, retries: 0, group, on_conflict: OnConflict::Replace };
+    scheduler.admit(newest, new).unwrap();
+    let admission = scheduler.committed(newest, 3);
+    assert_eq!(admission.end, [(JobRef { id: queued, row: 2 }, Reason::Superseded)]);
+    assert_eq!(admission.stop, [JobRef { id: running, row: 1 }]);
+    assert_eq!(scheduler.start_next(), None);
+}

@@ -1,0 +1,76 @@
+//! What can be asked of the scheduler.
+
+use service::protocol::{JobId, Reason, WorkerId};
+
+use super::Scheduler;
+use super::job::{Job, Phase};
+use crate::job_ref::JobRef;
+
+impl Scheduler {
+    /// Whether a job could be started now.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The job that waits for this worker to come back.
+    pub(crate) fn orphan_of(&self, worker: WorkerId) -> Option<JobRef> {
+        let mut jobs = self.jobs.iter();
+        let (id, job) = jobs.find(|(_, job)| job.phase == Phase::Orphaned { worker })?;
+        Some(JobRef { id: *id, row: job.rank.row })
+    }
+
+    /// All jobs that still wait for their workers to come back.
+    pub(crate) fn orphans(&self) -> Vec<JobRef> {
+        let orphaned = |job: &Job| matches!(job.phase, Phase::Orphaned { .. });
+        let orphans = self.jobs.iter().filter(|(_, job)| orphaned(job));
+        orphans.map(|(id, job)| JobRef { id: *id, row: job.rank.row }).collect()
+    }
+
+    /// Why the job is to be cancelled, if it is.
+    pub(crate) fn cancel_reason(&self, id: JobId) -> Option<Reason> {
+        self.jobs.get(&id)?.cancel
+    }
+
+    /// Whether a worker has the job, so that it may lease others.
+    pub(crate) fn is_running(&self, id: JobId) -> bool {
+        let has_worker = |job: &Job| matches!(job.phase, Phase::Running | Phase::Orphaned { .. });
+        self.jobs.get(&id).is_some_and(has_worker)
+    }
+
+    /// How many attempts the job has had, with the one that runs.
+    pub(crate) fn attempt(&self, id: JobId) -> u32 {
+        self.jobs.get(&id).map_or(0, |job| job.attempt)
+    }
+
+    /// Whether the job waits for its worker to come back.
+    pub(crate) fn is_orphan(&self, id: JobId) -> bool {
+        self.jobs.get(&id).is_some_and(|job| matches!(job.phase, Phase::Orphaned { .. }))
+    }
+
+    /// Whether the job waits in the queue.
+    pub(crate) fn is_queued(&self, id: JobId) -> bool {
+        self.jobs.get(&id).is_some_and(|job| job.phase == Phase::Queued)
+    }
+
+    /// The job's place in the queue, from 1: how many go before it, as far as can be told cheaply.
+    pub(crate) fn position(&self, id: JobId) -> u64 {
+        let Some(job) = self.jobs.get(&id) else { return 1 };
+        let better: usize =
+            self.waiting.range(job.rank.priority + 1..).map(|(_, count)| count).sum();
+        let same = self.waiting.get(&job.rank.priority).copied().unwrap_or(0);
+        // A job that was just accepted is the last of its priority; one that comes back is old.
+        let ahead = if job.attempt == 0 { same.saturating_sub(1) } else { 0 };
+        (better + ahead) as u64 + 1
+    }
+
+    /// The job that holds this one's concurrency key, if one does.
+    pub(crate) fn waits_for(&self, id: JobId) -> Option<JobId> {
+        self.groups.ahead_of(self.jobs.get(&id)?.group.as_ref()?, id)
+    }
+
+    /// How many jobs wait, and how many have a worker or are between two phases.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let queued = self.waiting.values().sum();
+        (queued, self.jobs.len() - queued)
+    }
+}

@@ -1,0 +1,79 @@
+//! The gateway's life: open the store, pick up what was left, serve, stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use service::client::ClientError;
+use service::serve::{self, Limits};
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::live::Live;
+use crate::routes;
+use crate::store::{OpenError, Store, StoreError};
+
+/// Each follower is a connection; a few thousand more than the most that are promised.
+const MAX_CONNECTIONS: usize = 20_000;
+
+/// How long open answers and tasks may take to end after the stop.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store is open, and cannot be read.
+    #[error("cannot read the store: {0}")]
+    Recovery(String),
+    /// No HTTP client can be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Recovery(error.to_string())
+    }
+}
+
+/// Serves on `listener` until `stop` resolves, then lets go of everything in an orderly way. The
+/// workers go on with their jobs and come back to the next gateway on the same store.
+///
+/// # Errors
+/// When the store cannot be used.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let live = Arc::<Live>::default();
+    let opening = tokio::task::spawn_blocking({
+        let (live, config) = (Arc::clone(&live), config.clone());
+        move || Store::open(&config.data, config.store_wait, live)
+    });
+    let (store, writing) =
+        opening.await.map_err(|error| StartError::Recovery(error.to_string()))??;
+    let gateway = Gateway::new(store, live, config.tokens, config.cluster_token.clone())?;
+    gateway.recover(config.reattach).await?;
+    let router = routes::router(Arc::clone(&gateway), config.cluster_token);
+    let limits = Limits { connections: MAX_CONNECTIONS, linger: LINGER };
+    let stopping = {
+        let gateway = Arc::clone(&gateway);
+        async move {
+            stop.await;
+            tracing::info!("stopping");
+            gateway.stop.cancel();
+        }
+    };
+    serve::serve(listener, router, limits, stopping).await;
+    gateway.stop.cancel();
+    gateway.tasks.close();
+    if tokio::time::timeout(LINGER, gateway.tasks.wait()).await.is_err() {
+        tracing::warn!(tasks = gateway.tasks.len(), "some tasks did not end in time");
+    }
+    writing.close().await;
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! What can happen to a job in the store: one change, one transaction.
+
+use jiff::{Timestamp, Unit};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
+use service::protocol::job::JobState;
+use service::protocol::sse::Frame;
+use service::protocol::{Event, Outcome, Payload, Reason, WorkerId};
+
+use super::{signed, unsigned};
+use crate::chunk::Chunk;
+use crate::job_ref::JobRef;
+
+/// A change of one job. What does not belong to a job that has ended already changes nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) job: JobRef,
+    pub(crate) transition: Transition,
+    /// Events to append; their ids are given here.
+    pub(crate) events: Vec<Frame>,
+    /// How far the worker's stream has been read.
+    pub(crate) upstream: Option<u64>,
+    /// Pieces to append to the patch.
+    pub(crate) pieces: Vec<Vec<u8>>,
+}
+
+/// How a change moves the job.
+#[derive(Clone, Debug)]
+pub(crate) enum Transition {
+    /// Not at all.
+    Stay,
+    /// Not at all, and only if it still waits.
+    Wait,
+    /// A worker is about to be given the job. What an earlier attempt delivered is dropped.
+    Take { attempt: u32, worker: WorkerId },
+    /// The worker has it.
+    Start,
+    /// Its agent works.
+    AgentStarted,
+    /// It waits again.
+    Requeue { attempt: u32, retries_used: u32 },
+    /// Somebody wants it to end.
+    Cancel(Reason),
+    /// It ends; the terminal event is made of the outcome and appended last.
+    End(Box<Outcome>),
+}
+
+/// What a change did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changed {
+    /// Whether the job had not ended before.
+    pub(crate) was_open: bool,
+    /// After [`Transition::Take`]: the request with its credentials, for the worker.
+    pub(crate) request: Option<Value>,
+}
+
+impl Change {
+    /// A change that only moves the job.
+    pub(crate) fn new(job: JobRef, transition: Transition) -> Self {
+        Self { job, transition, events: Vec::new(), upstream: None, pieces: Vec::new() }
+    }
+
+    /// Adds an event of the gateway's own.
+    pub(crate) fn event(mut self, payload: Payload) -> Self {
+        self.events.push(frame(self.job, payload));
+        self
+    }
+
+    /// Roughly how many bytes this writes.
+    pub(super) fn size(&self) -> usize {
+        self.events.iter().map(|frame| frame.data.len()).sum()
+    }
+
+    pub(super) fn write(
+        &self,
+        connection: &Connection,
+    ) -> rusqlite::Result<(Changed, Option<Chunk>)> {
+        let sql = "SELECT last_event, pieces, state = 'queued' FROM jobs
+                   WHERE row = ? AND state IN ('queued', 'running')";
+        let open = connection
+            .prepare_cached(sql)?
+            .query_row([self.job.row], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((last_event, pieces, is_queued)): Option<(i64, i64, bool)> = open else {
+            return Ok((Changed::default(), None));
+        };
+        if matches!(self.transition, Transition::Wait) && !is_queued {
+            return Ok((Changed { was_open: true, request: None }, None));
+        }
+        let pieces = self.write_pieces(connection, pieces)?;
+        let request = self.transit(connection, pieces)?;
+        let mut events = std::borrow::Cow::from(&self.events);
+        let mut is_end = false;
+        if let Transition::End(outcome) = &self.transition {
+            events.to_mut().push(end(self.job, (**outcome).clone(), pieces));
+            is_end = true;
+        }
+        let changed = Changed { was_open: true, request };
+        if events.is_empty() {
+            return Ok((changed, None));
+        }
+        let chunk = append(connection, self.job, unsigned(last_event), &events, is_end)?;
+        accounted(connection, self.job.row, chunk.last)?;
+        Ok((changed, Some(chunk)))
+    }
+
+    fn write_pieces(&self, connection: &Connection, before: i64) -> rusqlite::Result<i64> {
+        let row = self.job.row;
+        if let Some(upstream) = self.upstream {
+            let sql = "UPDATE jobs SET upstream = ? WHERE row = ?";
+            connection.prepare_cached(sql)?.execute(params![signed(upstream), row])?;
+        }
+        let mut count = before;
+        for bytes in &self.pieces {
+            count += 1;
+            let sql = "INSERT INTO patches (job, piece, bytes) VALUES (?, ?, ?)";
+            connection.prepare_cached(sql)?.execute(params![row, count, bytes])?;
+        }
+        if count > before {
+            let sql = "UPDATE jobs SET pieces = ? WHERE row = ?";
+            connection.prepare_cached(sql)?.execute([count, row])?;
+        }
+        Ok(count)
+    }
+
+    fn transit(&self, connection: &Connection, pieces: i64) -> rusqlite::Result<Option<Value>> {
+        let row = self.job.row;
+        let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+            connection.prepare_cached(sql)?.execute(values).map(drop)
+        };
+        match &self.transition {
+            Transition::Stay | Transition::Wait => {}
+            Transition::Take { attempt, worker } => {
+                let sql = "UPDATE jobs SET state = 'running', attempt = ?, worker = ?,
+                           upstream = 0, agent_started = 0, started_at = NULL, pieces = 0
+                           WHERE row = ?";
+                run(sql, params![attempt, worker.to_string(), row])?;
+                if pieces > 0 {
+                    run("DELETE FROM patches WHERE job = ?", params![row])?;
+                }
+                return request(connection, row).map(Some);
+            }
+            Transition::Start => {
+                let sql = "UPDATE jobs SET started_at = ? WHERE row = ?";
+                run(sql, params![now().as_millisecond(), row])?;
+            }
+            Transition::AgentStarted => {
+                run("UPDATE jobs SET agent_started = 1 WHERE row = ?", params![row])?;
+            }
+            Transition::Requeue { attempt, retries_used } => {
+                let sql = "UPDATE jobs SET state = 'queued', attempt = ?, retries_used = ?,
+                           worker = NULL WHERE row = ?";
+                run(sql, params![attempt, retries_used, row])?;
+            }
+            Transition::Cancel(reason) => {
+                let sql = "UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE row = ?";
+                run(sql, params![json(reason), row])?;
+            }
+            Transition::End(outcome) => {
+                let outcome = with_patch(self.job, (**outcome).clone(), pieces);
+                let sql = "UPDATE jobs SET state = ?, finished_at = ?, outcome = ?, worker = NULL
+                           WHERE row = ?";
+                let state = JobState::from(outcome.state).name();
+                run(sql, params![state, now().as_millisecond(), json(&outcome), row])?;
+                let sql = "UPDATE requests SET secret_repo_url = NULL
+                           WHERE job = ? AND secret_repo_url IS NOT NULL";
+                run(sql, params![row])?;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Appends events after `last_event`.
+pub(super) fn append(
+    connection: &Connection,
+    job: JobRef,
+    last_event: u64,
+    frames: &[Frame],
+    is_end: bool,
+) -> rusqlite::Result<Chunk> {
+    let chunk = Chunk::encode(last_event, frames, is_end);
+    let sql = "INSERT INTO events (job, first, last, is_end, frames) VALUES (?, ?, ?, ?, ?)";
+    connection.prepare_cached(sql)?.execute(params![
+        job.row,
+        signed(chunk.first),
+        signed(chunk.last),
+        chunk.is_end,
+        &chunk.frames[..],
+    ])?;
+    Ok(chunk)
+}
+
+/// Notes the last event in the job's own row.
+pub(super) fn accounted(connection: &Connection, row: i64, last: u64) -> rusqlite::Result<()> {
+    let sql = "UPDATE jobs SET last_event = ? WHERE row = ?";
+    connection.prepare_cached(sql)?.execute([signed(last), row]).map(drop)
+}
+
+/// The terminal event of a job that ends now.
+fn end(job: JobRef, outcome: Outcome, pieces: i64) -> Frame {
+    frame(job, with_patch(job, outcome, pieces).into_payload())
+}
+
+fn with_patch(job: JobRef, mut outcome: Outcome, pieces: i64) -> Outcome {
+    outcome.patch = (pieces > 0).then(|| format!("/api/jobs/{}/patch", job.id));
+    outcome
+}
+
+/// An event of the gateway's own, as of now.
+fn frame(job: JobRef, payload: Payload) -> Frame {
+    Frame::new(0, &Event { payload, job_id: job.id, at: now() })
+}
+
+/// The time, to the millisecond: more digits would only make events longer.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now().round(Unit::Millisecond).unwrap_or_else(|_| Timestamp::now())
+}
+
+fn request(connection: &Connection, row: i64) -> rusqlite::Result<Value> {
+    let sql = "SELECT request, secret_repo_url FROM requests WHERE job = ?";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let (request, secret): (String, Option<String>) =
+        connection.prepare_cached(sql)?.query_row([row], read)?;
+    let mut request = super::query::from_json::<Value>(&request)?;
+    if let Some(secret) = secret {
+        request["repoUrl"] = Value::from(secret);
+    }
+    Ok(request)
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("outcomes and reasons are plain JSON")
+}

@@ -1,0 +1,61 @@
+//! The database's file and its tables.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, Migrations};
+
+use super::error::OpenError;
+
+/// How long SQLite waits for somebody who looks at the file with another program.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Each entry is one step from the empty file to today's tables; entries are only ever added.
+const STEPS: &[M<'static>] = &[M::up(include_str!("schema.sql"))];
+
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join("oneshift.db")
+}
+
+/// Opens the file for the one who writes, and brings its tables up to date.
+pub(super) fn open_for_writing(folder: &Path) -> Result<Connection, OpenError> {
+    let path = path(folder);
+    // SQLite gives its side files the mode of the main one.
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.open(&path).map_err(|error| OpenError::io(&path, error))?;
+    let open = || {
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "page_size", 8192)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -4096)?;
+        connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+        // A credential does not outlive its job in a free page.
+        connection.pragma_update(None, "secure_delete", "FAST")?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Migrations::from_slice(STEPS).to_latest(&mut connection)?;
+        Ok::<_, rusqlite_migration::Error>(connection)
+    };
+    open().map_err(|error| OpenError::database(&path, &error))
+}
+
+/// Opens the file for one who only reads.
+pub(super) fn open_for_reading(folder: &Path) -> Result<Connection, OpenError> {
+    let path = path(folder);
+    let open = || {
+        let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.pragma_update(None, "cache_size", -1024)?;
+        Ok::<_, rusqlite::Error>(connection)
+    };
+    open().map_err(|error| OpenError::database(&path, &error))
+}
+
+fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}

@@ -1,0 +1,161 @@
+//! The one thread that writes.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, TransactionBehavior};
+use service::protocol::JobId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Counts;
+use super::change::{Change, Changed};
+use super::error::StoreError;
+use super::insert::NewRecord;
+use crate::chunk::Chunk;
+use crate::live::Live;
+
+/// Most requests, and about most bytes, of one transaction: a later one waits for the next.
+const MAX_BATCH: usize = 512;
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+pub(super) enum Work {
+    Write(Request),
+    Stop,
+}
+
+/// Something to write, and who wants to know what came of it.
+pub(super) enum Request {
+    Insert { new: Box<NewRecord>, answer: oneshot::Sender<Result<i64, StoreError>> },
+    Change { change: Arc<Change>, answer: oneshot::Sender<Result<Changed, StoreError>> },
+}
+
+/// What came of a request, to be told once it is on disk.
+enum Written {
+    Inserted(i64),
+    Changed(Changed),
+}
+
+pub(super) struct Writer {
+    connection: Connection,
+    live: Arc<Live>,
+    counts: Arc<Counts>,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, live: Arc<Live>, counts: Arc<Counts>) -> Self {
+        Self { connection, live, counts }
+    }
+
+    pub(super) fn run(mut self, mut work: mpsc::Receiver<Work>) {
+        loop {
+            let (batch, is_last) = next_batch(&mut work);
+            if !batch.is_empty() {
+                self.commit_all(batch);
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Commits a batch together, or, if that fails, each request by itself.
+    fn commit_all(&mut self, batch: Vec<Request>) {
+        match self.commit(&batch) {
+            Ok(written) => self.tell(batch, written),
+            Err(error) if batch.len() == 1 => {
+                tracing::error!(%error, "the store cannot be written");
+                batch.into_iter().for_each(|request| request.refuse(&error));
+            }
+            Err(_) => batch.into_iter().for_each(|request| self.commit_all(vec![request])),
+        }
+    }
+
+    fn commit(&mut self, batch: &[Request]) -> Result<Vec<(Written, Option<Chunk>)>, StoreError> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let written: rusqlite::Result<Vec<_>> =
+            batch.iter().map(|request| request.write(&transaction)).collect();
+        let written = written?;
+        transaction.commit()?;
+        self.counts.add(batch.len());
+        Ok(written)
+    }
+
+    /// Shows the new events to their followers, then tells those who asked.
+    fn tell(&self, batch: Vec<Request>, written: Vec<(Written, Option<Chunk>)>) {
+        for (request, (_, chunk)) in batch.iter().zip(&written) {
+            if let Some(chunk) = chunk {
+                self.live.publish(request.job(), chunk);
+            }
+        }
+        for (request, (written, _)) in batch.into_iter().zip(written) {
+            request.answer(written);
+        }
+    }
+}
+
+/// What waits now, or comes next; and whether that was the last.
+fn next_batch(work: &mut mpsc::Receiver<Work>) -> (Vec<Request>, bool) {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    let Some(mut next) = work.blocking_recv() else { return (batch, true) };
+    loop {
+        match next {
+            Work::Stop => return (batch, true),
+            Work::Write(request) => {
+                bytes += request.size();
+                batch.push(request);
+            }
+        }
+        if batch.len() >= MAX_BATCH || bytes >= MAX_BATCH_BYTES {
+            return (batch, false);
+        }
+        next = match work.try_recv() {
+            Ok(work) => work,
+            Err(_) => return (batch, false),
+        };
+    }
+}
+
+impl Request {
+    fn job(&self) -> JobId {
+        match self {
+            Self::Insert { new, .. } => new.id,
+            Self::Change { change, .. } => change.job.id,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Insert { new, .. } => new.request.prompt.len(),
+            Self::Change { change, .. } => change.size(),
+        }
+    }
+
+    fn write(&self, connection: &Connection) -> rusqlite::Result<(Written, Option<Chunk>)> {
+        match self {
+            Self::Insert { new, .. } => {
+                let (row, chunk) = new.write(connection)?;
+                Ok((Written::Inserted(row), Some(chunk)))
+            }
+            Self::Change { change, .. } => {
+                let (changed, chunk) = change.write(connection)?;
+                Ok((Written::Changed(changed), chunk))
+            }
+        }
+    }
+
+    /// An error means that nobody waits for the answer any more.
+    fn answer(self, written: Written) {
+        match (self, written) {
+            (Self::Insert { answer, .. }, Written::Inserted(row)) => drop(answer.send(Ok(row))),
+            (Self::Change { answer, .. }, Written::Changed(it)) => drop(answer.send(Ok(it))),
+            _ => unreachable!("a request is answered in its own kind"),
+        }
+    }
+
+    fn refuse(self, error: &StoreError) {
+        match self {
+            Self::Insert { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Change { answer, .. } => drop(answer.send(Err(error.clone()))),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! How jobs come in and how they are called off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use service::ApiError;
+use service::protocol::request::{JobRequest, WorkflowRequest};
+use service::protocol::{ErrorCode, JobId, Reason};
+use sha2::{Digest, Sha256};
+
+use crate::gateway::Gateway;
+use crate::job_ref::JobRef;
+use crate::live::Subscription;
+use crate::scheduler::{Admission, Cancel, GroupKey, NewJob, cancellation};
+use crate::store::{Change, Idempotency, NewRecord, Transition, now};
+
+/// How long a cancelled job's worker may take to come back after a restart.
+const ORPHAN_GRACE: Duration = Duration::from_secs(4);
+
+/// What a caller wants done.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    /// The caller's name; empty when nobody needs a token.
+    pub(crate) token: Arc<str>,
+    pub(crate) request: WorkflowRequest,
+    pub(crate) idempotency_key: Option<String>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Submitted {
+    /// A new job, followed since before its first event.
+    New(JobRef, Subscription),
+    /// The job that has the same idempotency key already.
+    Known(JobId),
+}
+
+impl Gateway {
+    /// Accepts a job: once this returns, it is on disk.
+    ///
+    /// # Errors
+    /// `conflict` when another job has its concurrency key and it does not want to wait,
+    /// `idempotency_mismatch` when another request has its idempotency key.
+    pub(crate) async fn submit(
+        self: &Arc<Self>,
+        submission: Submission,
+    ) -> Result<Submitted, ApiError> {
+        if self.stop.is_cancelled() {
+            let message = "the gateway is stopping";
+            return Err(ApiError::new(ErrorCode::Unavailable, message).retry_after(1));
+        }
+        // In a task of its own: a caller that goes away must not leave a job half accepted.
+        let gateway = Arc::clone(self);
+        let accepting = self.tasks.spawn(async move { gateway.accept(submission).await });
+        accepting.await.unwrap_or_else(|error| Err(ApiError::internal(&error)))
+    }
+
+    async fn accept(self: &Arc<Self>, submission: Submission) -> Result<Submitted, ApiError> {
+        let Submission { token, request, idempotency_key } = submission;
+        let idempotency = idempotency_key.map(|key| {
+            let body_hash = Sha256::digest(request.to_wire().to_string()).into();
+            Idempotency { key, body_hash }
+        });
+        // Held until the job is committed, so that the same key is never looked up meanwhile.
+        let _turn = match &idempotency {
+            Some(idempotency) => Some(self.turns.take(&token, &idempotency.key).await),
+            None => None,
+        };
+        if let Some(idempotency) = &idempotency
+            && let Some(known) = self.known(&token, idempotency).await?
+        {
+            return Ok(Submitted::Known(known));
+        }
+        let id = JobId::random();
+        let admitted = self.core().scheduler.admit(id, new_job(&token, &request));
+        admitted.map_err(|conflict| {
+            let other = conflict.with;
+            let message = format!("job {other} has the same concurrency key; this one is rejected");
+            ApiError::new(ErrorCode::Conflict, message)
+        })?;
+        let followed = self.live.subscribe(id);
+        let token = token.to_string();
+        let record = NewRecord { id, created_at: now(), token, request, idempotency };
+        let row = self.store.insert(record).await.inspect_err(|_| {
+            self.core().scheduler.withdraw(id);
+        })?;
+        let job = JobRef { id, row };
+        tracing::info!(job.id = %id, "accepted a job");
+        let admission = self.core().scheduler.committed(id, row);
+        self.match_up();
+        let gateway = Arc::clone(self);
+        self.tasks.spawn(async move { gateway.follow_up(job, admission).await });
+        Ok(Submitted::New(job, followed))
+    }
+
+    /// The job that has this key, if one has.
+    async fn known(&self, token: &str, wanted: &Idempotency) -> Result<Option<JobId>, ApiError> {
+        match self.store.keyed(token.to_owned(), wanted.key.clone()).await? {
+            Some((id, known)) if known == *wanted => Ok(Some(id)),
+            Some((id, _)) => {
+                let message = format!("Idempotency-Key belongs to job {id}, whose body is another");
+                Err(ApiError::new(ErrorCode::IdempotencyMismatch, message))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn follow_up(self: &Arc<Self>, job: JobRef, admission: Admission) {
+        for (job, reason) in admission.end {
+            self.end(job, cancellation(reason)).await;
+        }
+        for job in admission.stop {
+            if let Err(error) = self.stop_job(job, Reason::Superseded).await {
+                tracing::error!(job.id = %job.id, ?error, "cannot note that a job is superseded");
+            }
+        }
+        self.announce_wait(job).await;
+    }
+
+    /// Asks for a job's end, or ends it at once if it is queued. Harmless when it has ended.
+    pub(crate) async fn cancel(
+        self: &Arc<Self>,
+        job: JobRef,
+        reason: Reason,
+    ) -> Result<(), ApiError> {
+        let gateway = Arc::clone(self);
+        let cancelling = self.tasks.spawn(async move {
+            let decision = gateway.core().scheduler.cancel(job.id, reason);
+            match decision {
+                Cancel::End(reason) => gateway.end(job, cancellation(reason)).await,
+                Cancel::Stop => gateway.stop_job(job, reason).await?,
+                Cancel::Unknown => {}
+            }
+            Ok(())
+        });
+        cancelling.await.unwrap_or_else(|error| Err(ApiError::internal(&error)))
+    }
+
+    /// Has a running job ended by its worker.
+    async fn stop_job(self: &Arc<Self>, job: JobRef, reason: Reason) -> Result<(), ApiError> {
+        // On disk as well, or a restart would forget it.
+        let noted = self.store.change(Change::new(job, Transition::Cancel(reason))).await;
+        let is_orphan = {
+            let core = self.core();
+            if let Some(running) = core.runners.get(&job.id) {
+                running.cancel.cancel();
+            }
+            core.scheduler.is_orphan(job.id)
+        };
+        if is_orphan {
+            self.give_up_after(job, ORPHAN_GRACE);
+        }
+        noted.map(drop).map_err(ApiError::from)
+    }
+}
+
+fn new_job(token: &str, request: &WorkflowRequest) -> NewJob {
+    let concurrency = request.concurrency.as_ref();
+    NewJob {
+        priority: request.priority,
+        retries: request.retries,
+        group: concurrency.map(|concurrency| GroupKey::new(token, &concurrency.key)),
+        on_conflict: concurrency.map(|concurrency| concurrency.on_conflict).unwrap_or_default(),
+    }
+}

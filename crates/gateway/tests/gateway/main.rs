@@ -1,0 +1,13 @@
+//! The gateway over real sockets, with real workers.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod access;
+mod bad_input;
+mod jobs;
+mod openapi;
+mod restart;
+mod streams;
+mod support;
+mod worker;
+mod workers;

@@ -1,0 +1,167 @@
+//! Real workers that do what a test's prompt says, and that can be killed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use service::one_shot::{Exit, Job, OneShot, OneShotConfig, Shift};
+use service::protocol::event::{AgentEvent, Encoding, StepEvent, StepState, Stream};
+use service::protocol::request::{ExecuteRequest, PullRequest, WorkflowRequest};
+use service::protocol::{Outcome, Payload, Reason, Step, WorkerId, WorkerKind, WorkspaceId};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::support::{CLUSTER_TOKEN, Gateway};
+
+/// A worker with a runtime of its own, so that it can be killed.
+pub(crate) struct Worker {
+    runtime: Option<tokio::runtime::Runtime>,
+    /// A job that holds goes on when this has a permit.
+    pub(crate) gate: Arc<Semaphore>,
+    pub(crate) exit: JoinHandle<Exit>,
+    pub(crate) id: WorkerId,
+    pub(crate) url: String,
+    /// Where it attaches.
+    pub(crate) gateway: SocketAddr,
+}
+
+impl Worker {
+    pub(crate) async fn workflow(gateway: &Gateway) -> Self {
+        Self::start(gateway, WorkerKind::Workflow, None).await
+    }
+
+    pub(crate) async fn start(
+        gateway: &Gateway,
+        kind: WorkerKind,
+        workspace: Option<WorkspaceId>,
+    ) -> Self {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+        let config = OneShotConfig {
+            id: WorkerId::random(),
+            kind,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            gateways: vec![gateway.inside()],
+            cluster_token: Some(SecretString::from(CLUSTER_TOKEN)),
+            workspace,
+            node: "node-1".to_owned(),
+            drain: Duration::from_secs(1),
+            reader_wait: Duration::from_secs(20),
+            exit_with_job: false,
+        };
+        let id = config.id;
+        let gate = Arc::new(Semaphore::new(0));
+        let script = Script { gate: Arc::clone(&gate) };
+        let (bound, listening) = tokio::sync::oneshot::channel();
+        let running = runtime.spawn(async move {
+            let listener = TcpListener::bind(config.listen).await.unwrap();
+            bound.send(listener.local_addr().unwrap()).unwrap();
+            let (_stop, stops) = mpsc::channel(1);
+            let one_shot = OneShot::new(config).shift(script).shift(Pull).shift(Execute);
+            one_shot.run(listener, stops).await.unwrap()
+        });
+        let url = format!("http://{}", listening.await.unwrap());
+        Self { runtime: Some(runtime), gate, exit: running, id, url, gateway: gateway.address }
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.gate.add_permits(1);
+    }
+
+    /// As `kill -9`: all its sockets close, nothing is said.
+    pub(crate) fn kill(mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Does what the lines of the prompt say.
+struct Script {
+    gate: Arc<Semaphore>,
+}
+
+impl Shift for Script {
+    type Request = WorkflowRequest;
+    const ROUTE: &'static str = "workflow";
+
+    async fn run(&self, request: WorkflowRequest, job: Job) -> Outcome {
+        for line in request.prompt.lines() {
+            let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
+            match command {
+                "hello" => say(&job, "hello"),
+                "say" => say(&job, rest),
+                "agent" => {
+                    let step = StepEvent::new(Step::Execute, StepState::Started);
+                    job.emit(Payload::Step(Box::new(step)));
+                }
+                "patch" => patch(&job, rest, None),
+                "patchonce" if job.attempt() == 1 => patch(&job, rest, None),
+                "patch64" => patch(&job, rest, Some(Encoding::Base64)),
+                "flood" => (0..rest.parse().unwrap()).for_each(|n: u32| say(&job, &n.to_string())),
+                "hold" => {
+                    tokio::select! {
+                        stop = job.stopped() => return stop.into_outcome(),
+                        permit = self.gate.acquire() => permit.unwrap().forget(),
+                    }
+                }
+                "url" => {
+                    say(&job, request.repo_url.expose().expose_secret());
+                }
+                "deaf" => std::future::pending().await,
+                "fail" => {
+                    let reason: Reason = serde_json::from_value(json!(rest)).unwrap();
+                    return Outcome::failed(reason, "as the script says");
+                }
+                "failonce" if job.attempt() == 1 => {
+                    return Outcome::failed(Reason::RateLimited, "too many");
+                }
+                "holdonce" if job.attempt() == 1 => {
+                    return job.stopped().await.into_outcome();
+                }
+                _ => {}
+            }
+        }
+        Outcome::completed("done")
+    }
+}
+
+fn say(job: &Job, text: &str) {
+    job.emit(Payload::Agent(AgentEvent::Message { text: text.to_owned() }));
+}
+
+fn patch(job: &Job, text: &str, encoding: Option<Encoding>) {
+    let (step, text) = (Step::Deliver, text.to_owned());
+    job.emit(Payload::Output { step, stream: Stream::Patch, text, encoding });
+}
+
+struct Pull;
+
+impl Shift for Pull {
+    type Request = PullRequest;
+    const ROUTE: &'static str = "pull";
+
+    async fn run(&self, _: PullRequest, _: Job) -> Outcome {
+        Outcome::completed("pulled")
+    }
+}
+
+struct Execute;
+
+impl Shift for Execute {
+    type Request = ExecuteRequest;
+    const ROUTE: &'static str = "execute";
+
+    async fn run(&self, _: ExecuteRequest, _: Job) -> Outcome {
+        Outcome::completed("executed")
+    }
+}
