@@ -155,18 +155,22 @@ impl Gateway {
     /// Ends a job that nothing works on.
     pub(crate) async fn end(self: &Arc<Self>, job: JobRef, outcome: Outcome) {
         let change = Change::new(job, Transition::End(Box::new(outcome.clone())));
-        if self.commit(change).await.is_some() {
-            self.ended(job, outcome.state);
+        if let Some(changed) = self.commit(change).await {
+            self.ended(job, outcome.state, changed);
         }
     }
 
-    /// Forgets a job whose end is on disk.
-    fn ended(self: &Arc<Self>, job: JobRef, state: State) {
-        self.endings.add(state);
+    /// Forgets a job whose end is on disk, then shows its followers the end: who acts on what they
+    /// see finds the job out of the way.
+    fn ended(self: &Arc<Self>, job: JobRef, state: State, changed: Changed) {
         {
             let mut core = self.core();
             core.scheduler.ended(job.id);
             core.runners.remove(&job.id);
+        }
+        if let Some(end) = changed.end {
+            self.endings.add(state);
+            self.live.publish(job.id, &end);
         }
         self.match_up();
     }
@@ -185,8 +189,8 @@ impl Gateway {
                 let state = outcome.state;
                 tracing::info!(job.id = %job.id, ?state, reason = ?outcome.reason, "the job ended");
                 change.transition = Transition::End(outcome);
-                if self.commit(change).await.is_some() {
-                    self.ended(job, state);
+                if let Some(changed) = self.commit(change).await {
+                    self.ended(job, state, changed);
                 }
             }
             Some(Verdict::Requeue { reason, retries_used }) => {

@@ -4,6 +4,7 @@
 //! modules around it do what was decided; `routes` speak HTTP.
 
 mod attachments;
+mod browsers;
 mod caller;
 mod chunk;
 mod config;

@@ -17,22 +17,29 @@ use secrecy::SecretString;
 use service::error::{no_such_method, no_such_route};
 use service::{auth, health as common};
 
+use crate::browsers::{self, Admission};
 use crate::gateway::Gateway;
 pub use openapi::document;
 
 /// All routes: those of the outside, which want a caller's token, those of the inside, which want
 /// the cluster's, and those that tell how the gateway is, which want none.
-pub(crate) fn router(gateway: Arc<Gateway>, cluster_token: SecretString) -> Router {
+pub(crate) fn router(
+    gateway: Arc<Gateway>,
+    cluster_token: SecretString,
+    admission: Admission,
+) -> Router {
     let inside = Router::new()
         .route("/internal/workers", post(inside::attach))
         .route("/internal/leases", post(inside::lease))
         .route_layer(from_fn_with_state(Some(cluster_token), auth::require_cluster_token));
-    Router::new()
+    let outside = Router::new()
         .route("/api/workflow", post(workflow::submit))
         .route("/api/jobs", get(jobs::list))
         .route("/api/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/api/jobs/{id}/events", get(jobs::events))
         .route("/api/jobs/{id}/patch", get(jobs::patch))
+        .route_layer(from_fn_with_state(admission, browsers::refuse_strangers_pages));
+    outside
         .merge(inside)
         .route("/health/live", get(common::live))
         .route("/health/ready", get(health::ready))

@@ -7,6 +7,7 @@ use service::client::ClientError;
 use service::serve::{self, Limits};
 use tokio::net::TcpListener;
 
+use crate::browsers::Admission;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::live::Live;
@@ -56,9 +57,10 @@ pub async fn serve(
     });
     let (store, writing) =
         opening.await.map_err(|error| StartError::Recovery(error.to_string()))??;
+    let admission = Admission::of(config.tokens.is_some(), config.listen);
     let gateway = Gateway::new(store, live, config.tokens, config.cluster_token.clone())?;
     gateway.recover(config.reattach).await?;
-    let router = routes::router(Arc::clone(&gateway), config.cluster_token);
+    let router = routes::router(Arc::clone(&gateway), config.cluster_token, admission);
     let limits = Limits { connections: MAX_CONNECTIONS, linger: LINGER };
     let stopping = {
         let gateway = Arc::clone(&gateway);

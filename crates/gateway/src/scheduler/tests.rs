@@ -69,3 +69,23 @@ fn the_newer_job_replaces_the_queued_and_the_running_one() {
     assert_eq!(admission.stop, [JobRef { id: running, row: 1 }]);
     assert_eq!(scheduler.start_next(), None);
 }
+
+#[test]
+fn a_cancelled_job_is_not_tried_again() {
+    let mut scheduler = Scheduler::default();
+    let lost = || Outcome::failed(Reason::WorkerLost, "the worker was lost");
+    let id = submit(&mut scheduler, 1, 0, None);
+    scheduler.start_next().unwrap();
+    assert_eq!(scheduler.cancel(id, Reason::CancelRequested), Cancel::Stop);
+    let Some(Verdict::End(outcome)) = scheduler.attempt_ended(id, lost()) else {
+        panic!("the job goes on");
+    };
+    assert_eq!(outcome.reason, Some(Reason::CancelRequested));
+    scheduler.ended(id);
+    let id = submit(&mut scheduler, 2, 0, None);
+    scheduler.start_next().unwrap();
+    scheduler.attempt_ended(id, lost()).unwrap();
+    assert_eq!(scheduler.cancel(id, Reason::CancelRequested), Cancel::Stop);
+    assert_eq!(scheduler.requeued(id), Back::End(Reason::CancelRequested));
+    assert_eq!(scheduler.cancel(JobId::random(), Reason::CancelRequested), Cancel::Unknown);
+}

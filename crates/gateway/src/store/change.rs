@@ -52,6 +52,9 @@ pub(crate) struct Changed {
     pub(crate) was_open: bool,
     /// After [`Transition::Take`]: the request with its credentials, for the worker.
     pub(crate) request: Option<Value>,
+    /// After [`Transition::End`]: the job's last events, which nobody has been shown yet. Whoever
+    /// ended the job does that, once it is out of the way of other jobs.
+    pub(crate) end: Option<Chunk>,
 }
 
 impl Change {
@@ -85,7 +88,7 @@ impl Change {
             return Ok((Changed::default(), None));
         };
         if matches!(self.transition, Transition::Wait) && !is_queued {
-            return Ok((Changed { was_open: true, request: None }, None));
+            return Ok((Changed { was_open: true, ..Changed::default() }, None));
         }
         let pieces = self.write_pieces(connection, pieces)?;
         let request = self.transit(connection, pieces)?;
@@ -95,12 +98,16 @@ impl Change {
             events.to_mut().push(end(self.job, (**outcome).clone(), pieces));
             is_end = true;
         }
-        let changed = Changed { was_open: true, request };
+        let mut changed = Changed { was_open: true, request, end: None };
         if events.is_empty() {
             return Ok((changed, None));
         }
         let chunk = append(connection, self.job, unsigned(last_event), &events, is_end)?;
         accounted(connection, self.job.row, chunk.last)?;
+        if is_end {
+            changed.end = Some(chunk);
+            return Ok((changed, None));
+        }
         Ok((changed, Some(chunk)))
     }
 

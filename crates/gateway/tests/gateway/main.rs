@@ -6,6 +6,7 @@ mod access;
 mod bad_input;
 mod jobs;
 mod openapi;
+mod process;
 mod restart;
 mod streams;
 mod support;
