@@ -33,7 +33,13 @@ pub fn worker_main(
     let with_job = worker.config().exit_with_job;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime.and_then(|runtime| runtime.block_on(run(worker))) {
+    let ended = runtime.and_then(|runtime| {
+        let exit = runtime.block_on(run(worker));
+        // A blocking call that is still under way must not hold up the next worker.
+        runtime.shutdown_background();
+        exit
+    });
+    match ended {
         Ok(exit) => exit.code(with_job),
         Err(error) => refuse(kind, &error),
     }
