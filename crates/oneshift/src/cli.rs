@@ -21,10 +21,22 @@ pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:5000";
 )]
 pub(crate) struct Cli {
     /// Address of the gateway
-    #[arg(long, global = true, env = "ONESHIFT_URL", default_value = DEFAULT_URL)]
+    #[arg(
+        long,
+        global = true,
+        env = "ONESHIFT_URL",
+        default_value = DEFAULT_URL,
+        help_heading = "Everywhere"
+    )]
     pub(crate) url: String,
     /// When to use colours; NO_COLOR is respected
-    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = ColorChoice::Auto,
+        help_heading = "Everywhere"
+    )]
     pub(crate) color: ColorChoice,
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -10,8 +10,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-/// Serves one event to every request, whatever it is, until it is dropped.
-pub(super) async fn answer(listener: TcpListener) {
+/// A server that answers every request with one event, on a thread of its own, as a real one has
+/// at least that. It serves as long as this process lives.
+///
+/// # Errors
+/// When it cannot listen.
+pub(super) fn server() -> anyhow::Result<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
+    listener.set_nonblocking(true)?;
+    let address = format!("http://{}", listener.local_addr()?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || runtime.block_on(answer(listener)));
+    Ok(address)
+}
+
+async fn answer(listener: std::net::TcpListener) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
     while let Ok((stream, _)) = listener.accept().await {
         tokio::spawn(exchange(stream));
     }

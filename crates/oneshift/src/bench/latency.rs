@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use client::{Endpoint, Patience, Submission};
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use super::samples::Samples;
 use super::{Effort, Row, World, agent, baseline, world};
@@ -48,10 +47,7 @@ async fn job(world: &World) -> anyhow::Result<(Duration, Duration)> {
 
 /// The same client against a server that only answers.
 async fn exchanges(count: usize) -> anyhow::Result<Samples> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = format!("http://{}", listener.local_addr()?);
-    let server = tokio::spawn(baseline::answer(listener));
-    let endpoint = Endpoint::new(&address, None)?;
+    let endpoint = Endpoint::new(&baseline::server()?, None)?;
     let body = json!({ "prompt": agent::NOTHING });
     let mut times = Vec::new();
     for _ in 0..count {
@@ -60,6 +56,5 @@ async fn exchanges(count: usize) -> anyhow::Result<Samples> {
         endpoint.submit(submission, Patience::WORKER).await?.next_batch().await?;
         times.push(start.elapsed());
     }
-    server.abort();
     Ok(Samples::new(times))
 }

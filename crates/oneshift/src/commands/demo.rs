@@ -26,6 +26,8 @@ const SIZES: Sizes = Sizes { workflow: 1, git_pull: 2, claude_exec: 1 };
 /// cleans up.
 pub(crate) async fn demo(config: &Config) -> anyhow::Result<ExitCode> {
     let binaries = Binaries::find(config)?;
+    // Before there is anything to clean up.
+    let mut stops = Stops::listen()?;
     let folder = tempfile::Builder::new()
         .prefix("oneshift-demo-")
         .tempdir()
@@ -35,7 +37,6 @@ pub(crate) async fn demo(config: &Config) -> anyhow::Result<ExitCode> {
     let surroundings = surroundings(config, &binaries, folder.path())?;
     say(&format!("Made a small repository in {}", repository.display()))?;
     say(agent_sentence(&surroundings))?;
-    let mut stops = Stops::listen()?;
     let stack = tokio::select! {
         stack = Stack::start(&binaries, &surroundings, SIZES) => stack?,
         () = stops.next() => return Ok(crate::failure::DETACHED.into()),
@@ -62,7 +63,9 @@ fn surroundings(
     binaries: &Binaries,
     folder: &Path,
 ) -> anyhow::Result<Surroundings> {
-    let has_claude = config.program("claude").is_some() && config.has_model_credential();
+    let claude =
+        config.text("ONESHIFT_CLAUDE").map(Into::into).or_else(|| config.program("claude"));
+    let has_claude = claude.is_some() && config.has_model_credential();
     let scripted = || vec![binaries.own.display().to_string(), "scripted-agent".to_owned()];
     Ok(Surroundings {
         config: config.clone(),
