@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use protocol::JobId;
-use protocol::headers::{ATTEMPT, IDEMPOTENCY_KEY, JOB};
+use protocol::headers::{ATTEMPT, CONFIRMATION, IDEMPOTENCY_KEY, JOB, LAST_EVENT_ID};
 use protocol::job::{Job, JobPage};
 use reqwest::{Method, Response};
 use serde_json::Value;
@@ -18,10 +18,21 @@ pub struct Submission<'a> {
     pub path: &'a str,
     /// The request; see `protocol::request::JobRequest::to_wire`.
     pub body: &'a Value,
-    /// The job's id and attempt, where the caller has given it one already.
-    pub job: Option<(JobId, u32)>,
+    /// The job, where the caller has named it already.
+    pub job: Option<NamedJob>,
     /// The caller's own name for this submission.
     pub idempotency_key: Option<&'a str>,
+}
+
+/// A job that has an id before its worker hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedJob {
+    /// Its id.
+    pub id: JobId,
+    /// Which attempt of it, from 1.
+    pub attempt: u32,
+    /// Whether the worker must keep the outcome until [`Endpoint::confirm`].
+    pub needs_confirmation: bool,
 }
 
 /// Which jobs to list.
@@ -65,8 +76,12 @@ impl Endpoint {
             .request(Method::POST, submission.path)
             .header("content-type", "application/json")
             .body(submission.body.to_string());
-        if let Some((job, attempt)) = submission.job {
-            request = request.header(JOB, job.to_string()).header(ATTEMPT, attempt.to_string());
+        if let Some(job) = submission.job {
+            request = request.header(JOB, job.id.to_string());
+            request = request.header(ATTEMPT, job.attempt.to_string());
+            if job.needs_confirmation {
+                request = request.header(CONFIRMATION, "required");
+            }
         }
         if let Some(key) = submission.idempotency_key {
             request = request.header(IDEMPOTENCY_KEY, key);
@@ -81,6 +96,18 @@ impl Endpoint {
             .and_then(|id| id.to_str().ok())
             .and_then(|id| id.parse().ok())
             .ok_or_else(|| self.protocol("the answer names no job"))
+    }
+
+    /// Tells a worker that the job's events, `last` being the id of the last one, are stored, so
+    /// that it may forget them.
+    ///
+    /// # Errors
+    /// When the worker cannot be reached or has no such job.
+    pub async fn confirm(&self, job: JobId, last: u64) -> Result<(), ClientError> {
+        let request = self
+            .request(Method::GET, &format!("/api/jobs/{job}/events"))
+            .header(LAST_EVENT_ID, last.to_string());
+        self.send(request).await.map(drop)
     }
 
     /// A job as it stands.

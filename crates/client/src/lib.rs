@@ -12,5 +12,5 @@ pub use attach::Attachment;
 pub use endpoint::Endpoint;
 pub use error::ClientError;
 pub use events::{EventStream, Patience};
-pub use jobs::{JobFilter, Submission};
+pub use jobs::{JobFilter, NamedJob, Submission};
 pub use protocol;

@@ -176,7 +176,12 @@ impl Gateway {
     }
 
     /// Sees to what follows from an attempt's end; `change` holds what is still to be written of it.
-    pub(crate) async fn attempt_ended(self: &Arc<Self>, mut change: Change, outcome: Outcome) {
+    /// `None` when the gateway stops before that is on disk.
+    pub(crate) async fn attempt_ended(
+        self: &Arc<Self>,
+        mut change: Change,
+        outcome: Outcome,
+    ) -> Option<()> {
         let job = change.job;
         let (verdict, position, attempt) = {
             let mut core = self.core();
@@ -189,16 +194,16 @@ impl Gateway {
                 let state = outcome.state;
                 tracing::info!(job.id = %job.id, ?state, reason = ?outcome.reason, "the job ended");
                 change.transition = Transition::End(outcome);
-                if let Some(changed) = self.commit(change).await {
-                    self.ended(job, state, changed);
-                }
+                let changed = self.commit(change).await?;
+                self.ended(job, state, changed);
+                Some(())
             }
             Some(Verdict::Requeue { reason, retries_used }) => {
                 tracing::warn!(job.id = %job.id, reason, "the job is queued again");
                 change.transition = Transition::Requeue { attempt, retries_used };
-                self.requeue(change.event(Payload::Queued { position, reason })).await;
+                self.requeue(change.event(Payload::Queued { position, reason })).await
             }
-            None => {}
+            None => Some(()),
         }
     }
 
@@ -212,11 +217,9 @@ impl Gateway {
         }
     }
 
-    async fn requeue(self: &Arc<Self>, change: Change) {
+    async fn requeue(self: &Arc<Self>, change: Change) -> Option<()> {
         let job = change.job;
-        if self.commit(change).await.is_none() {
-            return;
-        }
+        self.commit(change).await?;
         let back = {
             let mut core = self.core();
             core.runners.remove(&job.id);
@@ -226,6 +229,7 @@ impl Gateway {
             self.end(job, cancellation(reason)).await;
         }
         self.match_up();
+        Some(())
     }
 
     /// Tells a job's followers what it waits for, if it waits.

@@ -6,7 +6,7 @@ mod relay;
 
 use std::sync::Arc;
 
-use service::client::{ClientError, Endpoint, EventStream, Patience, Submission};
+use service::client::{ClientError, Endpoint, EventStream, NamedJob, Patience, Submission};
 use service::protocol::worker::Lease;
 use service::protocol::{Outcome, Payload, Reason};
 use tokio_util::sync::CancellationToken;
@@ -113,7 +113,11 @@ impl Runner {
         let submission = Submission {
             path: "/api/workflow",
             body: request,
-            job: Some((self.job.id, self.attempt)),
+            job: Some(NamedJob {
+                id: self.job.id,
+                attempt: self.attempt,
+                needs_confirmation: true,
+            }),
             idempotency_key: None,
         };
         let error = match self.endpoint.submit(submission, Patience::WORKER).await {

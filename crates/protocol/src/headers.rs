@@ -7,6 +7,10 @@ pub const JOB: &str = "oneshift-job";
 /// attempt can be told from the current one.
 pub const ATTEMPT: &str = "oneshift-attempt";
 
+/// Set to `required` by a caller that stores the job's outcome: the worker keeps the outcome until
+/// the caller asks for the events after the last one, which says that it has them all for good.
+pub const CONFIRMATION: &str = "oneshift-confirmation";
+
 /// The caller's own name for a submission; the same key with the same body returns the same job.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use client::{Endpoint, EventStream, Patience, Submission};
+use client::{Endpoint, EventStream, NamedJob, Patience, Submission};
 use protocol::event::is_terminal;
 use protocol::request::JobRequest;
 use protocol::sse::Frame;
@@ -291,7 +291,7 @@ async fn the_same_attempt_posted_again_is_the_same_job_and_another_is_refused() 
         let submission = Submission {
             path: "/api/play",
             body: &body,
-            job: Some((job, attempt)),
+            job: Some(NamedJob { id: job, attempt, needs_confirmation: false }),
             idempotency_key: None,
         };
         worker.endpoint.submit(submission, Patience::WORKER)
@@ -300,6 +300,21 @@ async fn the_same_attempt_posted_again_is_the_same_job_and_another_is_refused() 
     let again = post(1).await.unwrap();
     assert_eq!((first.job(), again.job()), (job, job));
     assert_eq!(post(2).await.unwrap_err().code(), Some(ErrorCode::Busy));
+}
+
+#[tokio::test]
+async fn an_outcome_that_must_be_confirmed_is_kept_until_it_is() {
+    let worker = start([]).await;
+    let (id, body) = (JobId::random(), json!({ "scene": "fail" }));
+    let job = Some(NamedJob { id, attempt: 1, needs_confirmation: true });
+    let submission = Submission { path: "/api/play", body: &body, job, idempotency_key: None };
+    let events = worker.endpoint.submit(submission, Patience::WORKER).await.unwrap();
+    assert_eq!(ids(&read_all(events).await), [1, 2, 3]);
+    let again = EventStream::new(worker.endpoint.clone(), id, 1, Patience::WORKER);
+    assert_eq!(ids(&read_all(again).await), [2, 3]);
+    assert!(!worker.exit.is_finished());
+    worker.endpoint.confirm(id, 3).await.unwrap();
+    assert_eq!(worker.exit.await.unwrap().unwrap(), Exit::Reported(State::Failed));
 }
 
 #[tokio::test]

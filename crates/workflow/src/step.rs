@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use service::client::{ClientError, EventStream, Patience, Submission};
+use service::client::{ClientError, EventStream, NamedJob, Patience, Submission};
 use service::one_shot::{Job, Stop};
 use service::protocol::event::is_terminal;
 use service::protocol::sse::Frame;
@@ -88,7 +88,11 @@ impl Step<'_> {
             let submission = Submission {
                 path: self.path,
                 body: &self.body,
-                job: Some((self.job.id(), self.job.attempt())),
+                job: Some(NamedJob {
+                    id: self.job.id(),
+                    attempt: self.job.attempt(),
+                    needs_confirmation: false,
+                }),
                 idempotency_key: None,
             };
             let error = match found.endpoint.submit(submission, Patience::WORKER).await {

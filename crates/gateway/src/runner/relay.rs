@@ -88,10 +88,21 @@ impl Runner {
         change.upstream = Some(digest.upstream);
         match digest.outcome {
             Some(outcome) => {
-                self.gateway.attempt_ended(change, outcome).await;
+                let last = digest.upstream;
+                if self.gateway.attempt_ended(change, outcome).await.is_some() {
+                    self.confirm(last).await;
+                }
                 None
             }
             None => self.gateway.commit(change).await.filter(|changed| changed.was_open).map(drop),
+        }
+    }
+
+    /// Lets the worker go: its job's end is on disk. One that does not hear of it waits in vain for
+    /// half a minute, and exits as well.
+    async fn confirm(&self, last: u64) {
+        if let Err(error) = self.endpoint.confirm(self.job.id, last).await {
+            tracing::debug!(job.id = %self.job.id, %error, "cannot let a worker go");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use client::NamedJob;
 use jiff::{Timestamp, Unit};
 use protocol::job::JobState;
 use protocol::sse::Frame;
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     pub(super) id: JobId,
     pub(super) attempt: u32,
     pub(super) is_named: bool,
+    pub(super) needs_confirmation: bool,
     pub(super) created_at: Timestamp,
     pub(super) log: Arc<EventLog>,
     pub(super) outcome: OnceLock<Outcome>,
@@ -58,21 +60,25 @@ impl Job {
     /// A job that nobody watches, for the tests of a shift's parts.
     #[must_use]
     pub fn detached() -> Self {
-        Self::new(JobId::random(), 1, false)
+        Self::new(None)
     }
 
     /// The same with this id, as of a job whose folder another worker has made.
     #[must_use]
     pub fn detached_as(id: JobId) -> Self {
-        Self::new(id, 1, true)
+        Self::new(Some(NamedJob { id, attempt: 1, needs_confirmation: false }))
     }
 
-    pub(super) fn new(id: JobId, attempt: u32, is_named: bool) -> Self {
+    /// A job as its caller named it, or under a new id.
+    pub(super) fn new(named: Option<NamedJob>) -> Self {
         let (stop, _) = watch::channel(None);
+        let unnamed = || NamedJob { id: JobId::random(), attempt: 1, needs_confirmation: false };
+        let NamedJob { id, attempt, needs_confirmation } = named.unwrap_or_else(unnamed);
         let shared = Shared {
             id,
             attempt,
-            is_named,
+            is_named: named.is_some(),
+            needs_confirmation,
             created_at: now(),
             log: Arc::default(),
             outcome: OnceLock::new(),

@@ -8,10 +8,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use client::NamedJob;
 use futures_util::StreamExt;
-use protocol::headers::{ATTEMPT, JOB};
+use protocol::headers::{ATTEMPT, CONFIRMATION, JOB};
 use protocol::worker::{Busyness, Status};
-use protocol::{ErrorCode, JobId, Outcome, Reason, WorkerKind, request};
+use protocol::{ErrorCode, Outcome, Reason, WorkerKind, request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -115,28 +116,35 @@ fn stopping() -> ApiError {
 }
 
 /// The job and attempt that a service inside the cluster names.
-fn named_job(headers: &HeaderMap) -> Result<Option<(JobId, u32)>, ApiError> {
+fn named_job(headers: &HeaderMap) -> Result<Option<NamedJob>, ApiError> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let malformed = |message: String| ApiError::new(ErrorCode::Malformed, message);
     let Some(id) = text(JOB) else { return Ok(None) };
     let id = id.parse().map_err(|error| malformed(format!("Oneshift-Job: {error}")))?;
     let attempt = text(ATTEMPT).unwrap_or("1");
     match attempt.parse() {
-        Ok(attempt @ 1..) => Ok(Some((id, attempt))),
+        Ok(attempt @ 1..) => {
+            let needs_confirmation = text(CONFIRMATION) == Some("required");
+            Ok(Some(NamedJob { id, attempt, needs_confirmation }))
+        }
         _ => Err(malformed("Oneshift-Attempt must be a number from 1".to_owned())),
     }
 }
 
-/// The job's stream; the worker exits once somebody has read it to the end.
+/// The job's stream; the worker exits once somebody has read it to the end, unless that has to be
+/// confirmed.
 fn follow(worker: &Worker, job: &Job, position: u64) -> Response {
     let reader = worker.slot.reader();
+    let needs_confirmation = job.shared.needs_confirmation;
     let mut frames = Box::pin(Arc::clone(&job.shared.log).follow(position));
     let stream = async_stream::stream! {
         while let Some(bytes) = frames.next().await {
             yield bytes;
         }
         // Polled again after the last frame: it is on its way to the reader.
-        reader.has_all();
+        if !needs_confirmation {
+            reader.has_all();
+        }
     };
     event_stream::respond(job.id(), stream)
 }
@@ -175,8 +183,13 @@ async fn events(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = find(&worker, &id)?;
-    let last = job.shared.log.head().last;
-    let position = event_stream::position(&headers, query.after.as_deref(), last)?;
+    let head = job.shared.log.head();
+    let position = event_stream::position(&headers, query.after.as_deref(), head.last)?;
+    if head.has_ended && position == head.last {
+        // Who asks for what comes after the end has everything.
+        worker.slot.set_delivered();
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     Ok(follow(&worker, &job, position))
 }
 

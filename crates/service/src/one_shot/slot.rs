@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use protocol::JobId;
+use client::NamedJob;
 use tokio::sync::watch;
 
 use super::job::Job;
@@ -50,17 +50,20 @@ impl Default for Slot {
 
 impl Slot {
     /// Takes the slot for a job, atomically.
-    pub(super) fn take(&self, named: Option<(JobId, u32)>) -> Taken {
+    pub(super) fn take(&self, named: Option<NamedJob>) -> Taken {
         let mut state = self.lock();
         match &*state {
             State::Closed => Taken::Closed,
-            State::Taken(job) if named == Some((job.id(), job.attempt())) => {
+            State::Taken(job)
+                if named.is_some_and(|named| {
+                    (named.id, named.attempt) == (job.id(), job.attempt())
+                }) =>
+            {
                 Taken::Same(job.clone())
             }
             State::Taken(_) => Taken::Busy,
             State::Idle => {
-                let (id, attempt) = named.unwrap_or_else(|| (JobId::random(), 1));
-                let job = Job::new(id, attempt, named.is_some());
+                let job = Job::new(named);
                 *state = State::Taken(job.clone());
                 self.job.send_replace(Some(job.clone()));
                 Taken::New(job)
@@ -102,6 +105,11 @@ impl Slot {
         }
     }
 
+    /// Notes that a reader has the terminal event, for good.
+    pub(super) fn set_delivered(&self) {
+        self.delivered.send_replace(true);
+    }
+
     /// Waits until a reader has had the terminal event.
     pub(super) async fn delivered(&self) {
         let mut delivered = self.delivered.subscribe();
@@ -121,7 +129,7 @@ pub(super) struct Reader {
 impl Reader {
     /// Notes that this reader has had the terminal event.
     pub(super) fn has_all(&self) {
-        self.slot.delivered.send_replace(true);
+        self.slot.set_delivered();
     }
 }
 
