@@ -9,11 +9,6 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// A process that lived for this long has worked; its end is no sign of a fault that stays.
 const SETTLED: Duration = Duration::from_secs(10);
 
-/// So many ends with exit code 0, each within [`TOO_SHORT`], are no jobs: even an empty job keeps
-/// three processes and a checkout busy for longer.
-const SUSPICIOUS: u32 = 50;
-const TOO_SHORT: Duration = Duration::from_millis(10);
-
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -27,14 +22,12 @@ pub(super) enum Ending {
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     pause: Option<Duration>,
-    short_lives: u32,
 }
 
 impl Backoff {
     /// The pause after a process that ended like this and had lived for so long.
     pub(super) fn after(&mut self, ending: Ending, lived: Duration) -> Duration {
-        self.short_lives = if lived < TOO_SHORT { self.short_lives + 1 } else { 0 };
-        if ending == Ending::Well && self.short_lives < SUSPICIOUS {
+        if ending == Ending::Well {
             self.pause = None;
             return Duration::ZERO;
         }
@@ -51,7 +44,7 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const SHORT: Duration = Duration::from_millis(30);
+    const SHORT: Duration = Duration::from_millis(3);
 
     #[test]
     fn a_worker_that_did_its_job_is_replaced_at_once() {
@@ -78,12 +71,5 @@ mod tests {
         assert_eq!(backoff.after(Ending::Badly, SHORT), FIRST);
         backoff.after(Ending::Badly, SHORT);
         assert_eq!(backoff.after(Ending::Badly, SETTLED), FIRST);
-    }
-
-    #[test]
-    fn a_program_that_only_ends_cannot_keep_the_machine_busy() {
-        let mut backoff = Backoff::default();
-        let pauses = (0..60).map(|_| backoff.after(Ending::Well, Duration::from_millis(1)));
-        assert!(pauses.last().unwrap() > Duration::ZERO);
     }
 }
