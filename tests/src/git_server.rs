@@ -1,7 +1,7 @@
 //! A real git server over HTTP, on loopback: `git http-backend` behind axum.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
@@ -12,11 +12,14 @@ use base64::Engine;
 use tempfile::TempDir;
 
 use crate::loopback::Loopback;
+use crate::tls::Authority;
 
+mod access;
 mod cgi;
 mod fault;
 mod repository;
 
+pub use access::Access;
 use fault::{Break, BreaksAt};
 pub use repository::Repository;
 
@@ -24,69 +27,6 @@ pub use repository::Repository;
 pub const USER: &str = "ada";
 /// That user's password.
 pub const PASSWORD: &str = "correct horse";
-
-/// A way to reach a repository; each is the first part of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Everybody may read and push.
-    Public,
-    /// Only [`USER`] with [`PASSWORD`]; others get 401.
-    Private,
-    /// 403, whoever asks.
-    Forbidden,
-    /// 404, whatever is there.
-    Missing,
-    /// 500.
-    Broken,
-    /// 200 with a web page.
-    NotGit,
-    /// Accepts, and sends the headers of the first answer only.
-    StalledRefs,
-    /// Sends a part of the pack, then nothing more.
-    StalledPack,
-    /// Sends a part of the pack, then closes the connection.
-    Cut,
-    /// 301 from the list of refs to [`Access::Public`].
-    Redirect,
-    /// 301 to itself.
-    RedirectLoop,
-    /// Everything arrives, at 20 kB/s.
-    Slow,
-}
-
-impl Access {
-    const ALL: [Self; 12] = [
-        Self::Public,
-        Self::Private,
-        Self::Forbidden,
-        Self::Missing,
-        Self::Broken,
-        Self::NotGit,
-        Self::StalledRefs,
-        Self::StalledPack,
-        Self::Cut,
-        Self::Redirect,
-        Self::RedirectLoop,
-        Self::Slow,
-    ];
-
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Public => "public",
-            Self::Private => "private",
-            Self::Forbidden => "forbidden",
-            Self::Missing => "missing",
-            Self::Broken => "broken",
-            Self::NotGit => "not-git",
-            Self::StalledRefs => "stalled-refs",
-            Self::StalledPack => "stalled-pack",
-            Self::Cut => "cut",
-            Self::Redirect => "redirect",
-            Self::RedirectLoop => "redirect-loop",
-            Self::Slow => "slow",
-        }
-    }
-}
 
 /// A request that the server has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,13 +48,15 @@ pub struct Request {
 pub struct GitServer {
     state: Arc<Served>,
     loopback: Loopback,
+    authority: Option<Authority>,
     _folder: TempDir,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Served {
     root: PathBuf,
     requests: Mutex<Vec<Request>>,
+    moved_to: OnceLock<String>,
 }
 
 impl GitServer {
@@ -124,10 +66,53 @@ impl GitServer {
     /// When the machine has no more ports, threads or disk.
     #[must_use]
     pub fn start() -> Self {
+        Self::with(Loopback::serve)
+    }
+
+    /// Like [`Self::start`], but over https, by 127.0.0.1 or localhost.
+    ///
+    /// # Panics
+    /// When the machine has no more ports, threads or disk.
+    #[must_use]
+    pub fn start_tls() -> Self {
+        Self::start_tls_as(&["127.0.0.1", "localhost"])
+    }
+
+    /// Like [`Self::start_tls`], with a certificate that is for `hosts`, whatever its address.
+    ///
+    /// # Panics
+    /// When the machine has no more ports, threads or disk.
+    #[must_use]
+    pub fn start_tls_as(hosts: &[&str]) -> Self {
+        let authority = Authority::new();
+        let loopback = |router| authority.serve(router, hosts);
+        let server = Self::with(loopback);
+        Self { authority: Some(authority), ..server }
+    }
+
+    fn with(serve_by: impl FnOnce(Router) -> Loopback) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a temporary folder");
-        let state = Arc::new(Served { root: folder.path().to_owned(), requests: Mutex::default() });
+        let state = Arc::new(Served { root: folder.path().to_owned(), ..Served::default() });
         let router = Router::new().fallback(serve).with_state(Arc::clone(&state));
-        Self { state, loopback: Loopback::serve(router), _folder: folder }
+        let loopback = serve_by(router);
+        Self { state, loopback, authority: None, _folder: folder }
+    }
+
+    /// The file of the authority that [`Self::start_tls`] made, for `SSL_CERT_FILE`.
+    ///
+    /// # Panics
+    /// When the server does no TLS.
+    #[must_use]
+    pub fn ca_file(&self) -> &Path {
+        self.authority.as_ref().expect("the server does TLS").file()
+    }
+
+    /// Makes [`Access::Moved`] lead to `url`, whatever is asked for.
+    ///
+    /// # Panics
+    /// When it leads somewhere already.
+    pub fn redirect_to(&self, url: &str) {
+        self.state.moved_to.set(url.to_owned()).expect("it leads nowhere yet");
     }
 
     /// Makes the repository `name` (without `.git`), and lets `fill` fill it.
@@ -143,15 +128,16 @@ impl GitServer {
     /// The address of the repository `name`, reached by `access`; without credentials.
     #[must_use]
     pub fn url(&self, access: Access, name: &str) -> String {
-        format!("http://{}/{}/{name}.git", self.loopback.address(), access.prefix())
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/{}/{name}.git", self.loopback.address(), access.prefix())
     }
 
     /// The address of the private repository `name`, with user and password in it.
     #[must_use]
     pub fn url_with_password(&self, name: &str) -> String {
         let password = PASSWORD.replace(' ', "%20");
-        let login = format!("http://{USER}:{password}@");
-        self.url(Access::Private, name).replacen("http://", &login, 1)
+        let login = format!("://{USER}:{password}@");
+        self.url(Access::Private, name).replacen("://", &login, 1)
     }
 
     /// `127.0.0.1:<port>`.
@@ -187,6 +173,9 @@ async fn serve(State(state): State<Arc<Served>>, request: HttpRequest) -> Respon
     };
     if let Some(refusal) = refuse(access, path, &parts) {
         return refusal;
+    }
+    if access == Access::Moved {
+        return state.move_away(&parts);
     }
     let answer = cgi::answer(&state.root, path, &parts, body).await;
     let answer = answer.unwrap_or_else(|error| {
@@ -233,6 +222,15 @@ fn is_let_in(request: &request::Parts) -> bool {
 }
 
 impl Served {
+    fn move_away(&self, request: &request::Parts) -> Response<Body> {
+        let Some(url) = self.moved_to.get() else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        let query = request.uri.query().unwrap_or_default();
+        let target = format!("{url}/info/refs?{query}");
+        (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, target)]).into_response()
+    }
+
     fn record(&self, request: &request::Parts) {
         let header = |name| Some(request.headers.get(name)?.to_str().ok()?.to_owned());
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(Request {

@@ -14,6 +14,7 @@ mod loopback;
 pub mod model;
 pub mod process;
 pub mod sse;
+pub mod tls;
 
 pub use binaries::binaries;
 pub use claude_cli::{VERSION as CLAUDE_VERSION, claude_cli, claude_command};

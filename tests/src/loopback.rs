@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::serve::Listener;
 use futures_util::Stream;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -21,6 +22,15 @@ pub(crate) struct Loopback {
 impl Loopback {
     /// Serves `router` from now on.
     pub(crate) fn serve(router: Router) -> Self {
+        Self::serve_by(router, |listener| listener)
+    }
+
+    /// Serves `router` from now on, on the connections that come of what `dress` makes of the
+    /// socket's.
+    pub(crate) fn serve_by<L: Listener<Addr = SocketAddr>>(
+        router: Router,
+        dress: impl FnOnce(TcpListener) -> L + Send + 'static,
+    ) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -31,7 +41,7 @@ impl Loopback {
         let address = listener.local_addr().expect("a bound socket has an address");
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("the runtime takes the socket");
-            axum::serve(listener, router).await
+            axum::serve(dress(listener), router).await
         });
         Self { address, runtime: Some(runtime) }
     }
