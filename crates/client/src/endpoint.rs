@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::error::ClientError;
+use crate::tls::NO_AUTHORITIES;
 
 /// A service answers a connection attempt at once or not at all; 5 s leave room for one lost packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,14 +33,22 @@ impl Endpoint {
     /// An endpoint at `base`, such as `http://127.0.0.1:5000`.
     ///
     /// # Errors
-    /// [`ClientError::BadAddress`] when it is not an http(s) address with a host.
+    /// [`ClientError::BadAddress`] when it is not an http(s) address with a host;
+    /// [`ClientError::Unreachable`] when it is an https address and this machine trusts nobody.
     pub fn new(base: &str, token: Option<SecretString>) -> Result<Self, ClientError> {
         let bad = || ClientError::BadAddress(base.to_owned());
         let url = Url::parse(base).map_err(|_| bad())?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(bad());
         }
-        let http = http_client(url.scheme() == "https").map_err(|_| bad())?;
+        let is_secure = url.scheme() == "https";
+        let http = http_client(is_secure).map_err(|_| {
+            if !is_secure {
+                return bad();
+            }
+            let (url, cause) = (base.to_owned(), NO_AUTHORITIES.to_owned());
+            ClientError::Unreachable { url, cause }
+        })?;
         Ok(Self { base: base.trim_end_matches('/').into(), token, http })
     }
 

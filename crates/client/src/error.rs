@@ -3,6 +3,8 @@
 use protocol::ErrorCode;
 use protocol::error::ErrorBody;
 
+use crate::tls;
+
 /// A request that did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -62,6 +64,9 @@ impl ClientError {
     /// Sorts an error of the HTTP library; `url` is the service's base address.
     pub(crate) fn from_reqwest(url: &str, error: &reqwest::Error) -> Self {
         let url = url.to_owned();
+        if let Some(cause) = tls::fault_of(error) {
+            return Self::Unreachable { url, cause };
+        }
         let mut causes = Vec::new();
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(cause) = source {

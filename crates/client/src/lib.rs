@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod jobs;
 mod lease;
+pub mod tls;
 
 pub use attach::Attachment;
 pub use endpoint::Endpoint;

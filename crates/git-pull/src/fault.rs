@@ -9,6 +9,8 @@ use service::protocol::{JobId, Outcome, Reason};
 pub(crate) enum Fault {
     #[error("cannot reach {url}: {cause}")]
     HostUnreachable { url: String, cause: String },
+    #[error("cannot connect securely to {url}: {cause}")]
+    Insecure { url: String, cause: String },
     #[error("{url} wants a login, and none is known for it")]
     LoginMissing { url: String },
     #[error("{url} refuses the login that it was given")]
@@ -86,7 +88,8 @@ impl Fault {
             Self::DirectoryNotFound { .. } | Self::NoCheckout { .. } => Reason::DirectoryNotFound,
             Self::DiskFull => Reason::DiskFull,
             Self::TooLarge(_) => Reason::PatchTooLarge,
-            Self::CutOff { .. }
+            Self::Insecure { .. }
+            | Self::CutOff { .. }
             | Self::NotGit { .. }
             | Self::Status { .. }
             | Self::Server { .. }
@@ -105,7 +108,11 @@ impl Fault {
     pub(crate) fn outcome(&self) -> Outcome {
         let mut outcome = Outcome::failed(self.reason(), self.to_string());
         // The same code also stands for what may pass; these do not.
-        if matches!(self, Self::NotGit { .. } | Self::NotAllowed(_) | Self::Malformed(_)) {
+        let is_lasting = matches!(
+            self,
+            Self::Insecure { .. } | Self::NotGit { .. } | Self::NotAllowed(_) | Self::Malformed(_)
+        );
+        if is_lasting {
             outcome.retryable = false;
         }
         outcome

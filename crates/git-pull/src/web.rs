@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Client, RequestBuilder, Response, redirect};
+use service::client::tls;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -33,6 +34,8 @@ const USER_AGENT: &str = concat!("git/oneshift-", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Web {
     runtime: Handle,
     client: Client,
+    /// Whether there is a list of authorities; without one there is no https.
+    is_secure: bool,
     policy: Arc<Policy>,
     silence: Duration,
     stop: CancellationToken,
@@ -48,14 +51,19 @@ impl Web {
     ) -> Result<Self, Fault> {
         // Fails when it was done before, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(redirect::Policy::none())
-            .dns_resolver(Resolver)
-            .build()
-            .map_err(|error| Fault::io("set up HTTP")(std::io::Error::other(error)))?;
-        Ok(Self { runtime, client, policy, silence, stop })
+        let builder = || {
+            Client::builder()
+                .user_agent(USER_AGENT)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .redirect(redirect::Policy::none())
+                .dns_resolver(Resolver)
+        };
+        let (client, is_secure) = match builder().build() {
+            Ok(client) => (client, true),
+            // On a machine without certificates plain http still works.
+            Err(_) => (builder().tls_certs_only([]).build().map_err(not_set_up)?, false),
+        };
+        Ok(Self { runtime, client, is_secure, policy, silence, stop })
     }
 
     /// The operator's rules.
@@ -87,6 +95,10 @@ impl Web {
         login: Option<&Login>,
     ) -> Result<Answer<'_>, Fault> {
         use secrecy::ExposeSecret;
+        if url.scheme() == "https" && !self.is_secure {
+            let cause = tls::NO_AUTHORITIES.to_owned();
+            return Err(Fault::Insecure { url: repository_of(url), cause });
+        }
         let request = match login {
             Some(login) => request.basic_auth(&login.user, Some(login.password.expose_secret())),
             None => request,
@@ -163,12 +175,19 @@ fn repository_of(url: &Url) -> String {
     tails.iter().find_map(|tail| url.strip_suffix(tail)).unwrap_or(url).to_owned()
 }
 
+fn not_set_up(error: reqwest::Error) -> Fault {
+    Fault::io("set up HTTP")(std::io::Error::other(error))
+}
+
 /// What an error of the HTTP client means here.
 fn explain(url: &Url, error: reqwest::Error) -> Fault {
     let url = repository_of(url);
     let error = error.without_url();
     if let Some(forbidden) = find::<ForbiddenName>(&error) {
         return Fault::NotAllowed(format!("{url} cannot be used: {forbidden}"));
+    }
+    if let Some(cause) = tls::fault_of(&error) {
+        return Fault::Insecure { url, cause };
     }
     if error.is_connect() || error.is_timeout() {
         let cause = if error.is_timeout() {
