@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use service::protocol::request::Limits;
-use service::protocol::{Outcome, Reason};
+use service::protocol::{Outcome, Reason, State};
 
 use crate::agent::Listener;
 use crate::process::{Cause, Ending};
@@ -23,14 +23,12 @@ pub(crate) fn judge_agent(
             Outcome::failed(Reason::AgentUnavailable, listener.unavailable(&error))
         }
         // What it said of its result stands, whatever became of it afterwards.
-        Cause::TimedOut | Cause::Stalled | Cause::GuardLost | Cause::Lingered if concluded => {
-            listener.verdict(None, complaint)
-        }
-        Cause::TimedOut => timed_out(limits),
-        Cause::Stalled => {
+        Cause::GuardLost | Cause::Lingered if concluded => listener.verdict(None, complaint),
+        Cause::TimedOut => finished(listener).unwrap_or_else(|| timed_out(limits)),
+        Cause::Stalled => finished(listener).unwrap_or_else(|| {
             let message = format!("{name} produced no output for {} s", limits.idle_seconds);
             Outcome::failed(Reason::Stalled, message)
-        }
+        }),
         Cause::GuardLost => {
             let message = format!("{name} killed the process that guards it");
             Outcome::failed(Reason::AgentError, message)
@@ -41,6 +39,13 @@ pub(crate) fn judge_agent(
     outcome.exit_code = ending.exit_code;
     listener.evidence().enrich(&mut outcome);
     outcome
+}
+
+/// The success of an agent that was done in the very moment in which its time was over. What else
+/// it says of its result then is only that it was interrupted.
+fn finished(listener: &dyn Listener) -> Option<Outcome> {
+    let verdict = listener.has_concluded().then(|| listener.verdict(None, ""))?;
+    (verdict.state == State::Completed).then_some(verdict)
 }
 
 /// How the check ended: nothing if it passed.

@@ -102,6 +102,15 @@ async fn turns_and_money_are_limited() {
 }
 
 #[tokio::test]
+async fn the_time_that_was_over_is_the_reason_whatever_the_interrupted_cli_says() {
+    let script = Script::endless([Turn::bash("sleep 0.1")]);
+    let request = json!({"prompt": "Go on", "limits": {"timeoutSeconds": 2}});
+    let Some((outcome, _)) = play(script, request).await else { return };
+    fails(&outcome, Reason::Timeout);
+    assert_eq!(outcome.message, "the time of 2 s was over");
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_from_an_error() {
     let script = Script::new([Turn::refusal("I can't")]);
     let Some((outcome, _)) = play(script, json!({"prompt": "x"})).await else { return };
