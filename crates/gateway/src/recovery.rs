@@ -7,7 +7,7 @@ use service::protocol::{Outcome, Reason};
 
 use crate::gateway::Gateway;
 use crate::job_ref::JobRef;
-use crate::scheduler::{Back, GroupKey, Rank, Restored, cancellation};
+use crate::scheduler::{Account, Back, GroupKey, Rank, Restored, cancellation};
 use crate::store::{Change, OpenJob, StoreError, Transition};
 
 impl Gateway {
@@ -60,6 +60,7 @@ impl Gateway {
 fn restored(open: OpenJob) -> Restored {
     let group = open.concurrency_key.map(|key| GroupKey::new(&open.token, &key));
     Restored {
+        account: Account::new(&open.token, &open.repo),
         rank: Rank { priority: open.priority, row: open.job.row },
         retries: open.retries,
         retries_used: open.retries_used,

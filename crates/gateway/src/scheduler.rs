@@ -4,10 +4,13 @@
 //! it answers (commit an end, ask a runner to stop). A decision that must reach the disk first puts
 //! the job into a phase in which nothing else can happen to it until the shell reports back.
 
+#[cfg(test)]
+mod fairness;
 mod groups;
 mod job;
 #[cfg(test)]
 mod model;
+mod ready;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -22,16 +25,20 @@ pub(crate) use groups::GroupKey;
 use groups::Groups;
 use job::{Job, Phase};
 pub(crate) use job::{NewJob, Rank, Restored, Verdict, cancellation};
+pub(crate) use ready::Account;
+use ready::Ready;
 
 /// Everything that has been accepted and has not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
     jobs: HashMap<JobId, Job>,
-    /// Those that could run now, best first.
-    ready: BTreeMap<Rank, JobId>,
+    /// Those that could run now.
+    ready: Ready,
     /// How many jobs wait, by priority; those that wait for a group as well.
     waiting: BTreeMap<i32, usize>,
     groups: Groups,
+    /// Jobs from before a restart, by the worker that had them.
+    orphans: HashMap<WorkerId, JobId>,
 }
 
 /// A job with the same concurrency key exists already.
@@ -84,7 +91,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// When it does not want to wait for the job that holds its concurrency key.
-    pub(crate) fn admit(&mut self, id: JobId, new: NewJob) -> Result<(), Conflict> {
+    pub(crate) fn admit(&mut self, id: JobId, mut new: NewJob) -> Result<(), Conflict> {
         if let (Some(group), OnConflict::Reject) = (&new.group, new.on_conflict)
             && let Some(with) = self.groups.any_member(group)
         {
@@ -93,6 +100,7 @@ impl Scheduler {
         if let Some(group) = &new.group {
             self.groups.join(group, id);
         }
+        new.account = self.ready.shared(new.account);
         self.jobs.insert(id, Job::admitted(new));
         Ok(())
     }
@@ -139,23 +147,30 @@ impl Scheduler {
     }
 
     /// Puts a job back that the store remembers from before a restart.
-    pub(crate) fn restore(&mut self, id: JobId, restored: Restored) -> Back {
+    pub(crate) fn restore(&mut self, id: JobId, mut restored: Restored) -> Back {
         if let Some(group) = &restored.group {
             self.groups.join(group, id);
             if restored.running_on.is_some() {
                 self.groups.hold(group, restored.rank, id, &mut self.ready);
             }
         }
-        let is_queued = restored.running_on.is_none();
+        restored.account = self.ready.shared(restored.account);
+        let Some(worker) = restored.running_on else {
+            self.jobs.insert(id, Job::restored(restored));
+            return self.enqueue(id);
+        };
+        self.ready.occupy(&restored.account);
+        self.orphans.insert(worker, id);
         self.jobs.insert(id, Job::restored(restored));
-        if is_queued { self.enqueue(id) } else { Back::Queued }
+        Back::Queued
     }
 
     /// Takes the best job that may run; it counts one attempt more.
     pub(crate) fn start_next(&mut self) -> Option<Start> {
-        let (_, id) = self.ready.pop_first()?;
+        let id = self.ready.take_next()?;
         let job = self.jobs.get_mut(&id).expect("what is ready is known");
         job.phase = Phase::Running;
+        job.is_served = true;
         job.attempt += 1;
         job.agent_started = false;
         let start = Start { job: JobRef { id, row: job.rank.row }, attempt: job.attempt };
@@ -174,6 +189,9 @@ impl Scheduler {
         let job = self.jobs.get_mut(&id)?;
         if !matches!(job.phase, Phase::Running | Phase::Orphaned { .. }) {
             return None;
+        }
+        if let Phase::Orphaned { worker } = job.phase {
+            self.orphans.remove(&worker);
         }
         job.phase = Phase::Requeueing;
         job.attempt = job.attempt.saturating_sub(1);
@@ -199,6 +217,7 @@ impl Scheduler {
             return None;
         }
         job.phase = Phase::Running;
+        self.orphans.remove(&worker);
         Some(Start { job: JobRef { id, row: job.rank.row }, attempt })
     }
 
@@ -209,6 +228,9 @@ impl Scheduler {
         let job = self.jobs.get_mut(&id)?;
         if !matches!(job.phase, Phase::Running | Phase::Orphaned { .. }) {
             return None;
+        }
+        if let Phase::Orphaned { worker } = job.phase {
+            self.orphans.remove(&worker);
         }
         let verdict = job.judge(outcome);
         job.phase = match &verdict {
@@ -223,14 +245,20 @@ impl Scheduler {
 
     /// The way back to the queue is on disk.
     pub(crate) fn requeued(&mut self, id: JobId) -> Back {
-        match self.jobs.get(&id) {
-            Some(job) if job.phase == Phase::Requeueing => {}
-            _ => return Back::Unknown,
+        let Some(job) = self.jobs.get(&id).filter(|job| job.phase == Phase::Requeueing) else {
+            return Back::Unknown;
+        };
+        if let Some(group) = &job.group {
+            self.groups.release(group, id, &mut self.ready);
         }
-        if let Some(group) = self.jobs[&id].group.clone() {
-            self.groups.release(&group, id, &mut self.ready);
+        let back = self.enqueue(id);
+        // Only now, so that its account does not look new.
+        if let Some(job) = self.jobs.get_mut(&id)
+            && std::mem::take(&mut job.is_served)
+        {
+            self.ready.vacate(&job.account);
         }
-        self.enqueue(id)
+        back
     }
 
     /// Somebody wants the job to end; only the first reason counts.
@@ -249,6 +277,9 @@ impl Scheduler {
     /// The terminal event is on disk: the job is forgotten here.
     pub(crate) fn ended(&mut self, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
+        if job.is_served {
+            self.ready.vacate(&job.account);
+        }
         if let Some(group) = &job.group {
             self.groups.leave(group, id, &mut self.ready);
         }
@@ -263,8 +294,8 @@ impl Scheduler {
         job.phase = Phase::Queued;
         *self.waiting.entry(job.rank.priority).or_default() += 1;
         match &job.group {
-            Some(group) => self.groups.enqueue(group, job.rank, id, &mut self.ready),
-            None => drop(self.ready.insert(job.rank, id)),
+            Some(group) => self.groups.enqueue(group, job.entry(id), &mut self.ready),
+            None => self.ready.insert(&job.entry(id)),
         }
         Back::Queued
     }
@@ -276,7 +307,7 @@ impl Scheduler {
         leave_queue(&mut self.waiting, job.rank.priority);
         match &job.group {
             Some(group) => self.groups.dequeue(group, job.rank, &mut self.ready),
-            None => drop(self.ready.remove(&job.rank)),
+            None => self.ready.remove(&job.account, job.rank),
         }
     }
 }

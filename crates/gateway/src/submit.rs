@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::gateway::Gateway;
 use crate::job_ref::JobRef;
 use crate::live::Subscription;
-use crate::scheduler::{Admission, Cancel, GroupKey, NewJob, cancellation};
+use crate::scheduler::{Account, Admission, Cancel, GroupKey, NewJob, cancellation};
 use crate::store::{Change, Idempotency, NewRecord, Transition, now};
 
 /// How long a cancelled job's worker may take to come back after a restart.
@@ -157,6 +157,7 @@ impl Gateway {
 fn new_job(token: &str, request: &WorkflowRequest) -> NewJob {
     let concurrency = request.concurrency.as_ref();
     NewJob {
+        account: Account::new(token, &request.repo_url.to_string()),
         priority: request.priority,
         retries: request.retries,
         group: concurrency.map(|concurrency| GroupKey::new(token, &concurrency.key)),

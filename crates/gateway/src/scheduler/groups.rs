@@ -6,6 +6,7 @@ use std::sync::Arc;
 use service::protocol::JobId;
 
 use super::job::Rank;
+use super::ready::{Entry, Ready};
 
 /// A concurrency key, within the jobs of one token: nobody can hold up another's jobs with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,13 +31,10 @@ struct Group {
     members: BTreeSet<JobId>,
     /// The one that a worker has.
     holder: Option<JobId>,
-    queued: BTreeMap<Rank, JobId>,
+    queued: BTreeMap<Rank, Entry>,
     /// Which of the queued is among the jobs that are ready to run; at most one.
-    exposed: Option<Rank>,
+    exposed: Option<Entry>,
 }
-
-/// The jobs that are ready to run, of all groups and of none.
-type Ready = BTreeMap<Rank, JobId>;
 
 impl Groups {
     pub(super) fn join(&mut self, key: &GroupKey, id: JobId) {
@@ -51,9 +49,9 @@ impl Groups {
         self.0.get(key).map(|group| group.members.iter().copied().collect()).unwrap_or_default()
     }
 
-    pub(super) fn enqueue(&mut self, key: &GroupKey, rank: Rank, id: JobId, ready: &mut Ready) {
+    pub(super) fn enqueue(&mut self, key: &GroupKey, entry: Entry, ready: &mut Ready) {
         self.change(key, ready, |group| {
-            group.queued.insert(rank, id);
+            group.queued.insert(entry.rank, entry);
         });
     }
 
@@ -94,7 +92,7 @@ impl Groups {
     /// The job that this one waits for.
     pub(super) fn ahead_of(&self, key: &GroupKey, id: JobId) -> Option<JobId> {
         let group = self.0.get(key)?;
-        let first = || group.queued.values().next().copied();
+        let first = || group.queued.values().next().map(|entry| entry.id);
         group.holder.or_else(first).filter(|ahead| *ahead != id)
     }
 
@@ -102,14 +100,14 @@ impl Groups {
     fn change(&mut self, key: &GroupKey, ready: &mut Ready, change: impl FnOnce(&mut Group)) {
         let group = self.0.entry(key.clone()).or_default();
         change(group);
-        if let Some(rank) = group.exposed.take() {
-            ready.remove(&rank);
+        if let Some(entry) = group.exposed.take() {
+            ready.remove(&entry.account, entry.rank);
         }
         if group.holder.is_none()
-            && let Some((rank, id)) = group.queued.first_key_value()
+            && let Some(entry) = group.queued.values().next()
         {
-            ready.insert(*rank, *id);
-            group.exposed = Some(*rank);
+            ready.insert(entry);
+            group.exposed = Some(entry.clone());
         }
     }
 }

@@ -3,16 +3,16 @@
 use std::cmp::Ordering;
 
 use service::protocol::request::OnConflict;
-use service::protocol::{Outcome, Reason, State, WorkerId};
+use service::protocol::{JobId, Outcome, Reason, State, WorkerId};
 
 use super::groups::GroupKey;
+use super::ready::{Account, Entry};
 
 /// How often a job is given to a worker that is lost before the agent has begun.
 const MAX_LOST_ATTEMPTS: u32 = 3;
 
-/// A place in the queue: higher priority first, then the older one.
-///
-/// This is the one place that knows the order; fairness between tokens belongs here.
+/// A place among the jobs of one account or one concurrency key: higher priority first, then the
+/// older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rank {
     pub(crate) priority: i32,
@@ -35,6 +35,7 @@ impl PartialOrd for Rank {
 /// What the scheduler must know of a job that asks to be admitted.
 #[derive(Clone, Debug)]
 pub(crate) struct NewJob {
+    pub(crate) account: Account,
     pub(crate) priority: i32,
     pub(crate) retries: u32,
     pub(crate) group: Option<GroupKey>,
@@ -44,6 +45,7 @@ pub(crate) struct NewJob {
 /// What the scheduler must know of a job from before a restart.
 #[derive(Clone, Debug)]
 pub(crate) struct Restored {
+    pub(crate) account: Account,
     pub(crate) rank: Rank,
     pub(crate) retries: u32,
     pub(crate) retries_used: u32,
@@ -89,6 +91,9 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) phase: Phase,
+    pub(super) account: Account,
+    /// Whether it counts as running on its account.
+    pub(super) is_served: bool,
     pub(super) rank: Rank,
     pub(super) group: Option<GroupKey>,
     pub(super) on_conflict: OnConflict,
@@ -103,6 +108,8 @@ impl Job {
     pub(super) fn admitted(new: NewJob) -> Self {
         Self {
             phase: Phase::Admitted,
+            account: new.account,
+            is_served: false,
             rank: Rank { priority: new.priority, row: 0 },
             group: new.group,
             on_conflict: new.on_conflict,
@@ -118,6 +125,8 @@ impl Job {
         let orphaned = |worker| Phase::Orphaned { worker };
         Self {
             phase: restored.running_on.map_or(Phase::Queued, orphaned),
+            account: restored.account,
+            is_served: restored.running_on.is_some(),
             rank: restored.rank,
             group: restored.group,
             on_conflict: OnConflict::Queue,
@@ -127,6 +136,10 @@ impl Job {
             agent_started: restored.agent_started,
             cancel: restored.cancel,
         }
+    }
+
+    pub(super) fn entry(&self, id: JobId) -> Entry {
+        Entry { id, rank: self.rank, account: self.account.clone() }
     }
 
     /// Decides between the end and another attempt.

@@ -82,7 +82,8 @@ impl World {
         match step {
             Step::Submit { group, on_conflict, priority, retries } => {
                 let group = group.map(|group| GroupKey::new("", &group.to_string()));
-                let new = NewJob { priority, retries, group, on_conflict };
+                let account = Account::new("", &priority.to_string());
+                let new = NewJob { account, priority, retries, group, on_conflict };
                 let id = JobId::random();
                 match self.scheduler.admit(id, new.clone()) {
                     Ok(()) => self.writes.push(Write::Insert(id, new)),
@@ -223,6 +224,7 @@ impl World {
         }
         for (row, stored) in self.disk.iter().filter(|(_, stored)| stored.terminals == 0) {
             let restored = Restored {
+                account: stored.new.account.clone(),
                 rank: Rank { priority: stored.new.priority, row: *row },
                 retries: stored.new.retries,
                 retries_used: stored.retries_used,

@@ -5,10 +5,15 @@ use super::*;
 fn submit(scheduler: &mut Scheduler, row: i64, priority: i32, group: Option<&str>) -> JobId {
     let id = JobId::random();
     let group = group.map(|group| GroupKey::new("", group));
-    let new = NewJob { priority, retries: 0, group, on_conflict: OnConflict::Queue };
+    let new = NewJob { priority, group, ..new_job("", "") };
     scheduler.admit(id, new).unwrap();
     assert_eq!(scheduler.committed(id, row), Admission::default());
     id
+}
+
+fn new_job(token: &str, repo: &str) -> NewJob {
+    let account = Account::new(token, repo);
+    NewJob { account, priority: 0, retries: 0, group: None, on_conflict: OnConflict::Queue }
 }
 
 #[test]
@@ -62,7 +67,7 @@ fn the_newer_job_replaces_the_queued_and_the_running_one() {
     let queued = submit(&mut scheduler, 2, 0, Some("deploy"));
     let newest = JobId::random();
     let group = Some(GroupKey::new("", "deploy"));
-    let new = NewJob { priority: 0, retries: 0, group, on_conflict: OnConflict::Replace };
+    let new = NewJob { group, on_conflict: OnConflict::Replace, ..new_job("", "") };
     scheduler.admit(newest, new).unwrap();
     let admission = scheduler.committed(newest, 3);
     assert_eq!(admission.end, [(JobRef { id: queued, row: 2 }, Reason::Superseded)]);

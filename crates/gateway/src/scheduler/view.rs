@@ -14,12 +14,11 @@ impl Scheduler {
 
     /// The job that waits for this worker to come back.
     pub(crate) fn orphan_of(&self, worker: WorkerId) -> Option<JobRef> {
-        let mut jobs = self.jobs.iter();
-        let (id, job) = jobs.find(|(_, job)| job.phase == Phase::Orphaned { worker })?;
-        Some(JobRef { id: *id, row: job.rank.row })
+        let id = *self.orphans.get(&worker)?;
+        Some(JobRef { id, row: self.jobs.get(&id)?.rank.row })
     }
 
-    /// All jobs that still wait for their workers to come back.
+    /// All jobs that still wait for their workers to come back; looks at every job.
     pub(crate) fn orphans(&self) -> Vec<JobRef> {
         let orphaned = |job: &Job| matches!(job.phase, Phase::Orphaned { .. });
         let orphans = self.jobs.iter().filter(|(_, job)| orphaned(job));

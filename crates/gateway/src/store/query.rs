@@ -36,6 +36,7 @@ pub(crate) struct Record {
 pub(crate) struct OpenJob {
     pub(crate) job: JobRef,
     pub(crate) token: String,
+    pub(crate) repo: String,
     pub(crate) priority: i32,
     pub(crate) retries: u32,
     pub(crate) retries_used: u32,
@@ -158,7 +159,7 @@ impl Store {
     pub(crate) async fn open_jobs(&self) -> Result<Vec<OpenJob>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT row, id, token, priority, retries, retries_used, attempt,
-                       agent_started, cancel, concurrency_key, worker FROM jobs
+                       agent_started, cancel, concurrency_key, worker, repo FROM jobs
                        WHERE state IN ('queued', 'running') ORDER BY row";
             connection.prepare(sql)?.query_map([], open_job)?.collect()
         })
@@ -244,6 +245,7 @@ fn open_job(row: &Row<'_>) -> rusqlite::Result<OpenJob> {
         cancel: cancel.as_deref().map(from_json).transpose()?,
         concurrency_key: row.get(9)?,
         worker: worker.map(|_| parsed(row, 10)).transpose()?,
+        repo: row.get(11)?,
     })
 }
 

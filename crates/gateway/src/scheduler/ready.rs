@@ -1,0 +1,178 @@
+//! Whose turn it is: fair between tokens, and between the repositories of one token.
+//!
+//! Among jobs of the same priority, the token with the fewest running jobs comes next, and of those
+//! the one that was served longest ago; within the token the same holds for its repositories. So
+//! whoever queues a thousand jobs waits behind their own, not the others behind them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use service::protocol::JobId;
+
+use super::job::Rank;
+
+/// On whose account a job runs. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    token: Arc<str>,
+    repo: Arc<str>,
+}
+
+impl Account {
+    pub(crate) fn new(token: &str, repo: &str) -> Self {
+        Self { token: token.into(), repo: repo.into() }
+    }
+}
+
+/// A job that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) id: JobId,
+    pub(super) rank: Rank,
+    pub(super) account: Account,
+}
+
+/// The jobs that could run now.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    /// Never forgotten, so that nobody gains by being away: there are only as many as the operator
+    /// has given out.
+    tokens: HashMap<Arc<str>, Token>,
+    /// The tokens that have such jobs.
+    turns: BTreeMap<Turn, Arc<str>>,
+    /// How many jobs have been taken.
+    served: u64,
+}
+
+#[derive(Debug, Default)]
+struct Token {
+    share: Share,
+    repos: HashMap<Arc<str>, Repo>,
+    /// The repositories that have such jobs.
+    turns: BTreeMap<Turn, Arc<str>>,
+}
+
+#[derive(Debug, Default)]
+struct Repo {
+    share: Share,
+    jobs: BTreeMap<Rank, JobId>,
+}
+
+/// How much of the workers a token or a repository has had.
+#[derive(Debug, Default)]
+struct Share {
+    running: usize,
+    /// When its latest job was taken.
+    served: u64,
+    /// Its place among the others, if it has a job that could run.
+    turn: Option<Turn>,
+}
+
+/// A place in an order of turns; the least is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    priority: Reverse<i32>,
+    running: usize,
+    served: u64,
+    /// The row of the job that is meant, which makes it unique.
+    row: i64,
+}
+
+impl Ready {
+    pub(super) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// The same account, in memory that is shared with its other jobs if it has any here.
+    pub(super) fn shared(&self, account: Account) -> Account {
+        let Some((token, known)) = self.tokens.get_key_value(&account.token) else {
+            return account;
+        };
+        let repo = known.repos.get_key_value(&account.repo).map(|(repo, _)| Arc::clone(repo));
+        Account { token: Arc::clone(token), repo: repo.unwrap_or(account.repo) }
+    }
+
+    pub(super) fn insert(&mut self, entry: &Entry) {
+        self.change(&entry.account, |_, repo| {
+            repo.jobs.insert(entry.rank, entry.id);
+        });
+    }
+
+    /// Harmless when it is not here.
+    pub(super) fn remove(&mut self, account: &Account, rank: Rank) {
+        self.change(account, |_, repo| {
+            repo.jobs.remove(&rank);
+        });
+    }
+
+    /// Takes the job whose turn it is; it counts as running from now on.
+    pub(super) fn take_next(&mut self) -> Option<JobId> {
+        let token = Arc::clone(self.turns.first_key_value()?.1);
+        let repo = Arc::clone(self.tokens.get(&token)?.turns.first_key_value()?.1);
+        self.served += 1;
+        let served = self.served;
+        self.change(&Account { token, repo }, |token, repo| {
+            for share in [token, &mut repo.share] {
+                share.running += 1;
+                share.served = served;
+            }
+            repo.jobs.pop_first().map(|(_, id)| id)
+        })
+    }
+
+    /// A job that is not taken from here runs on this account.
+    pub(super) fn occupy(&mut self, account: &Account) {
+        self.change(account, |token, repo| {
+            token.running += 1;
+            repo.share.running += 1;
+        });
+    }
+
+    /// A job that ran on this account does not run any more.
+    pub(super) fn vacate(&mut self, account: &Account) {
+        self.change(account, |token, repo| {
+            token.running -= 1;
+            repo.share.running -= 1;
+        });
+    }
+
+    /// Changes what an account has, then gives it the turn that it has now.
+    fn change<T>(
+        &mut self,
+        account: &Account,
+        change: impl FnOnce(&mut Share, &mut Repo) -> T,
+    ) -> T {
+        let token = self.tokens.entry(Arc::clone(&account.token)).or_default();
+        let repo = token.repos.entry(Arc::clone(&account.repo)).or_default();
+        let result = change(&mut token.share, repo);
+        let best = repo.jobs.first_key_value().map(|(rank, _)| (rank.priority, rank.row));
+        repo.share.queue_up(best, &account.repo, &mut token.turns);
+        if repo.jobs.is_empty() && repo.share.running == 0 {
+            token.repos.remove(&account.repo);
+        }
+        let best = token.turns.first_key_value().map(|(turn, _)| (turn.priority.0, turn.row));
+        token.share.queue_up(best, &account.token, &mut self.turns);
+        result
+    }
+}
+
+impl Share {
+    /// Takes its place among the others with its best job, or leaves them if it has none.
+    fn queue_up(
+        &mut self,
+        best: Option<(i32, i64)>,
+        name: &Arc<str>,
+        turns: &mut BTreeMap<Turn, Arc<str>>,
+    ) {
+        if let Some(turn) = self.turn.take() {
+            turns.remove(&turn);
+        }
+        if let Some((priority, row)) = best {
+            let priority = Reverse(priority);
+            let turn = Turn { priority, running: self.running, served: self.served, row };
+            turns.insert(turn, Arc::clone(name));
+            self.turn = Some(turn);
+        }
+    }
+}
