@@ -6,7 +6,7 @@ use protocol::JobId;
 use protocol::event::is_terminal;
 use protocol::headers::LAST_EVENT_ID;
 use protocol::sse::{Frame, Parser};
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
@@ -104,6 +104,7 @@ impl EventStream {
         loop {
             let error = match self.read().await {
                 Ok(frames) if !frames.is_empty() => return Ok(Some(frames)),
+                Ok(_) if self.has_ended => return Ok(None),
                 Ok(_) => continue,
                 Err(error) => error,
             };
@@ -119,7 +120,13 @@ impl EventStream {
     /// Reads one chunk; an empty answer means that it completed no event that is new.
     async fn read(&mut self) -> Result<Vec<Frame>, ClientError> {
         if self.connection.is_none() {
-            self.connection = Some(self.connect().await?.into());
+            let response = self.connect().await?;
+            if response.status() == StatusCode::NO_CONTENT {
+                // The service's word that the last event lies behind us.
+                self.has_ended = true;
+                return Ok(Vec::new());
+            }
+            self.connection = Some(response.into());
         }
         let endpoint = &self.endpoint;
         let Some(Connection { response, parser }) = &mut self.connection else {

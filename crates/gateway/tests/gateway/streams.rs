@@ -26,7 +26,7 @@ async fn every_event_id_resumes_with_exactly_the_rest() {
         let (after, frames) = follower.await.unwrap();
         assert_eq!(frames, whole[usize::try_from(after).unwrap()..]);
     }
-    for after in 0..whole.len() {
+    for after in 0..=whole.len() {
         let stream = EventStream::new(gateway.endpoint(), id, after as u64, Patience::GATEWAY);
         assert_eq!(read_all(stream).await, whole[after..]);
     }
