@@ -50,8 +50,9 @@ pub const KEEP_ALIVE: &str = ": still here\n\n";
 /// The hint, sent once at a stream's start, to reconnect after one second.
 pub const RETRY_HINT: &str = "retry: 1000\n\n";
 
-/// Longest line that a parser accepts, so that a broken peer cannot fill the memory: 64 MiB.
-const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
+/// Longest line, and most data of one event, that a parser accepts, so that a broken peer cannot
+/// fill the memory: 64 MiB.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// A stream that is not what SSE allows here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum ParseError {
     /// A line of more than 64 MiB.
     #[error("the event stream has a line of more than 64 MiB")]
     LineTooLong,
+    /// An event whose lines have more than 64 MiB together.
+    #[error("the event stream has an event of more than 64 MiB")]
+    EventTooLong,
     /// Bytes that are not UTF-8.
     #[error("the event stream is not UTF-8")]
     NotUtf8,
@@ -79,8 +83,8 @@ impl Parser {
     /// Reads the next bytes and appends the frames that they complete to `frames`.
     ///
     /// # Errors
-    /// When the stream is not UTF-8 or has a line that is too long; the parser is then of no more
-    /// use.
+    /// When the stream is not UTF-8, or a line or an event is too long; the parser is then of no
+    /// more use.
     pub fn push(&mut self, mut bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), ParseError> {
         while let Some(&first) = bytes.first() {
             if std::mem::take(&mut self.after_return) && first == b'\n' {
@@ -88,7 +92,7 @@ impl Parser {
                 continue;
             }
             let Some(end) = bytes.iter().position(|&byte| byte == b'\n' || byte == b'\r') else {
-                if self.partial.len() + bytes.len() > MAX_LINE_BYTES {
+                if self.partial.len() + bytes.len() > MAX_BYTES {
                     return Err(ParseError::LineTooLong);
                 }
                 self.partial.extend_from_slice(bytes);
@@ -124,6 +128,9 @@ impl Parser {
             "id" => self.frame.id = value.parse().unwrap_or(0),
             "event" => value.clone_into(&mut self.frame.event),
             "data" => {
+                if self.frame.data.len() + value.len() >= MAX_BYTES {
+                    return Err(ParseError::EventTooLong);
+                }
                 if self.has_data {
                     self.frame.data.push('\n');
                 }
@@ -183,6 +190,14 @@ mod tests {
         fn any_bytes_are_parsed_or_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Parser::default().push(&bytes, &mut Vec::new());
         }
+    }
+
+    #[test]
+    fn an_event_without_end_is_refused() {
+        let line = format!("data: {}\n", "x".repeat(1024 * 1024));
+        let (mut parser, mut frames) = (Parser::default(), Vec::new());
+        let refused = (0..100).find_map(|_| parser.push(line.as_bytes(), &mut frames).err());
+        assert_eq!((refused, frames), (Some(ParseError::EventTooLong), Vec::new()));
     }
 
     #[test]
