@@ -22,7 +22,12 @@ pub(crate) struct Caller {
 impl Caller {
     /// Lets only those pass who have the scope.
     pub(crate) fn require(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.is_admin() || self.scopes.contains(&scope) {
+        self.require_any(&[scope])
+    }
+
+    /// Lets only those pass who have one of the scopes.
+    pub(crate) fn require_any(&self, scopes: &[Scope]) -> Result<(), ApiError> {
+        if self.is_admin() || scopes.iter().any(|scope| self.scopes.contains(scope)) {
             return Ok(());
         }
         let message = format!("the token {:?} does not have the scope for this", self.name);

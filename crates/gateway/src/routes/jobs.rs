@@ -96,7 +96,8 @@ pub(super) async fn events(
     Params(params): Params<EventsParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::Read)?;
+    // Whoever may submit follows the job, also after a broken connection.
+    caller.require_any(&[Scope::Read, Scope::Submit])?;
     let Record { row, job, .. } = caller.job(&gateway, &id).await?;
     let position = event_stream::position(&headers, params.after.as_deref(), job.last_event)?;
     if job.state.is_terminal() && position == job.last_event && headers.contains_key(LAST_EVENT_ID)

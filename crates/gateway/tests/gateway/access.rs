@@ -1,11 +1,12 @@
 //! Who may see and do what.
 
 use crate::support::{Gateway, Setup, job, list, submission, submit};
-use service::client::{ClientError, Endpoint};
+use service::client::{ClientError, Endpoint, EventStream, Patience};
 use service::protocol::{ErrorCode, JobId};
 
 const TOKENS: &str = r#"[
     { "name": "reader", "token": "reader-reader-reader", "scopes": ["read"] },
+    { "name": "sender", "token": "sender-sender-sender", "scopes": ["submit"] },
     { "name": "alice", "token": "alice-alice-alice", "scopes": ["read", "submit"] },
     { "name": "bob", "token": "bob-bob-bob-bob-bob", "scopes": ["read", "submit"] },
     { "name": "ops", "token": "ops-ops-ops-ops-ops", "scopes": ["admin"] }
@@ -44,6 +45,16 @@ async fn a_token_does_what_its_scopes_say() {
     assert_eq!(code(submitted), Some(ErrorCode::Forbidden));
     assert_eq!(code(reader.cancel(JobId::random()).await), Some(ErrorCode::Forbidden));
     assert!(list(&reader).await.is_empty());
+}
+
+#[tokio::test]
+async fn whoever_may_submit_may_follow_the_job_again() {
+    let gateway = start().await;
+    let sender = gateway.as_caller("sender-sender-sender");
+    let id = submit(&sender, &job("p")).await.job();
+    let mut again = EventStream::new(sender.clone(), id, 0, Patience::GATEWAY);
+    assert_eq!(again.next_batch().await.unwrap().unwrap()[0].event, "accepted");
+    assert_eq!(code(sender.job(id).await), Some(ErrorCode::Forbidden));
 }
 
 #[tokio::test]
