@@ -163,8 +163,10 @@ impl Gateway {
         let stop = self.stop.clone();
         let release = async move {
             let _ = endpoint.cancel(job).await;
-            let mut events = EventStream::new(endpoint, job, 0, Patience::WORKER);
+            let mut events = EventStream::new(endpoint.clone(), job, 0, Patience::WORKER);
             while let Ok(Some(_)) = events.next_batch().await {}
+            // Nobody will ever want its outcome.
+            let _ = endpoint.confirm(job, events.position()).await;
         };
         self.tasks.spawn(async move {
             tokio::select! {
