@@ -44,11 +44,22 @@ fn start(arguments: &Arguments) -> Result<(), Failure> {
     hardening::harden();
     hardening::follow_supervisor(&environment)?;
     let config = Config::read(&environment, arguments.no_auth)?;
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(run(config));
     // Nothing of consequence can be left: the store is closed.
     runtime.shutdown_background();
     result
+}
+
+/// Each follower is an open file, and the usual soft limit of 1,024 is for programs that use
+/// `select`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 async fn run(config: Config) -> Result<(), Failure> {
