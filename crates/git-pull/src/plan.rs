@@ -53,11 +53,16 @@ impl Plan {
         while let Some((path, id)) = open.pop() {
             let tree = repository.find_tree(id).map_err(&unreadable)?;
             plan.add(&path, &tree, &mut open)?;
-            if plan.files.len() + plan.folders.len() + plan.symlinks.len() > MAX_FILES {
+            if plan.len() > MAX_FILES {
                 return Err(Fault::Malformed(format!("it has more than {MAX_FILES} files")));
             }
         }
         Ok(plan)
+    }
+
+    fn len(&self) -> usize {
+        let Self { folders, files, symlinks, submodules } = self;
+        folders.len() + files.len() + symlinks.len() + submodules.len()
     }
 
     fn add(
@@ -127,6 +132,24 @@ pub(crate) fn check_directory(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_small_trees_that_stand_for_too_much_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::init_bare(folder.path()).unwrap();
+        let tree = |entries: u32, id: Oid, mode: u32| {
+            let mut builder = repository.treebuilder(None).unwrap();
+            for number in 0..entries {
+                builder.insert(number.to_string(), id, mode.cast_signed()).unwrap();
+            }
+            builder.write().unwrap()
+        };
+        let commit = Oid::from_str("1111111111111111111111111111111111111111").unwrap();
+        let submodules = tree(1000, commit, SUBMODULE);
+        let root = tree(1001, submodules, TREE);
+        let fault = Plan::read(&repository, root, |cause| Fault::git("read")(cause)).unwrap_err();
+        assert!(matches!(fault, Fault::Malformed(_)), "{fault}");
+    }
 
     #[test]
     fn names_that_leave_their_folder_or_reach_into_git_are_unsafe() {
