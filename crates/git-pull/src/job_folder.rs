@@ -1,9 +1,12 @@
 //! A job's folder in the workspace.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use service::protocol::JobId;
 use service::workspace::Workspace;
 
@@ -13,6 +16,9 @@ use crate::skeleton;
 
 /// The file that says which mirror a job's checkout borrows from.
 const LENDER: &str = "mirror";
+
+/// Most bytes that are read of it: a mirror's name has 68. An agent may have put anything there.
+const MAX_LENDER_BYTES: u64 = 256;
 
 /// The folder of one job: its checkout, and what git-pull notes about it.
 #[derive(Debug)]
@@ -67,9 +73,12 @@ impl JobFolder {
 
 /// The name of the mirror that the checkout in a job's folder borrows from.
 pub(crate) fn lender_of(job: &Path) -> Option<String> {
-    let path = job.join(LENDER);
-    let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
-    let text = is_file.then(|| fs::read_to_string(&path).ok())??;
+    // An agent's link is not followed, and its pipe not waited for.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(job.join(LENDER)).ok()?;
+    file.metadata().ok().filter(fs::Metadata::is_file)?;
+    let mut text = String::new();
+    file.take(MAX_LENDER_BYTES).read_to_string(&mut text).ok()?;
     Some(text.trim_end().to_owned())
 }
 
@@ -98,12 +107,16 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives us back the right to empty folders that an agent (or Go's module cache) closed.
+/// Gives us back the right to empty folders that an agent (or Go's module cache) closed; a symlink
+/// is an error, for what it leads to is none of ours.
 fn open_up(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut open = vec![path.to_owned()];
     while let Some(folder) = open.pop() {
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        let handle = rustix::fs::open(&folder, flags, Mode::empty())?;
+        // The one way to change the mode of a folder that may not be opened, and of no other.
+        let itself = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        fs::set_permissions(itself, fs::Permissions::from_mode(0o700))?;
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
@@ -116,7 +129,7 @@ fn open_up(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -134,6 +147,36 @@ mod tests {
         remove_tree(&tree).unwrap();
         assert!(!tree.exists() && outside.join("kept").exists());
         remove_tree(&tree).unwrap();
+    }
+
+    #[test]
+    fn the_right_to_folders_is_not_taken_through_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        let (outside, link) = (root.path().join("outside"), root.path().join("link"));
+        fs::create_dir(&outside).unwrap();
+        fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).unwrap();
+        symlink(&outside, &link).unwrap();
+        assert!(open_up(&link).is_err());
+        assert_eq!(outside.metadata().unwrap().permissions().mode() & 0o777, 0o755);
+        open_up(&outside).unwrap();
+        assert_eq!(outside.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_note_of_the_lender_that_is_no_note_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let (job, note) = (root.path(), root.path().join(LENDER));
+        fs::write(job.join("other"), "x.git\n").unwrap();
+        symlink("other", &note).unwrap();
+        assert_eq!(lender_of(job), None);
+        fs::rename(job.join("other"), &note).unwrap();
+        assert_eq!(lender_of(job).as_deref(), Some("x.git"));
+        File::create(&note).unwrap().set_len(1 << 40).unwrap();
+        assert!(lender_of(job).is_none_or(|name| name.len() <= 256));
+        fs::remove_file(&note).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &note, fifo, Mode::RWXU, 0).unwrap();
+        assert_eq!(lender_of(job), None);
     }
 
     #[test]
