@@ -48,6 +48,7 @@ impl Stack {
         surroundings: &Surroundings,
         sizes: Sizes,
     ) -> anyhow::Result<Self> {
+        hide_from_agents().context("cannot make this process unreadable for agents")?;
         make_folders(surroundings)?;
         let launch = |service: Service| {
             let program = binaries.of(service).to_owned();
@@ -148,6 +149,13 @@ impl Group {
     async fn ended(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
+}
+
+/// Agents run as the same user: without this they could read out of this process what is kept from
+/// them, the cluster token and the user's environment.
+fn hide_from_agents() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// The folders hold prompts, patches and code: they are for this user only.
