@@ -21,6 +21,8 @@ pub struct Config {
     pub cluster_token: SecretString,
     /// What callers must show; nothing, if there are none.
     pub tokens: Option<Tokens>,
+    /// How many jobs may wait, whosever they are.
+    pub max_queued: usize,
     /// How long workers may take to come back after a restart of the gateway.
     pub reattach: Duration,
     /// How long another process may take to let go of the store.
@@ -29,8 +31,8 @@ pub struct Config {
 
 impl Config {
     /// Reads `ONESHIFT_LISTEN` (default `0.0.0.0:5000`), `ONESHIFT_DATA` (`/data`),
-    /// `ONESHIFT_CLUSTER_TOKEN` (required), `ONESHIFT_TOKENS_FILE`, `ONESHIFT_REATTACH_SECONDS` (30)
-    /// and `ONESHIFT_STORE_WAIT_SECONDS` (30). `no_auth` says that the operator wants everybody to be
+    /// `ONESHIFT_CLUSTER_TOKEN` (required), `ONESHIFT_TOKENS_FILE`, `ONESHIFT_MAX_QUEUED`
+    /// (200,000), `ONESHIFT_REATTACH_SECONDS` (30) and `ONESHIFT_STORE_WAIT_SECONDS` (30). `no_auth` says that the operator wants everybody to be
     /// able to do everything.
     ///
     /// # Errors
@@ -47,6 +49,7 @@ impl Config {
             data: environment.path("ONESHIFT_DATA", "/data"),
             cluster_token,
             tokens: tokens(environment, listen, no_auth)?,
+            max_queued: environment.number("ONESHIFT_MAX_QUEUED", 200_000)?,
             reattach: seconds("ONESHIFT_REATTACH_SECONDS", 30)?,
             store_wait: seconds("ONESHIFT_STORE_WAIT_SECONDS", 30)?,
         })

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secrecy::SecretString;
 use service::client::{ClientError, Endpoint};
 use service::protocol::worker::Lease;
 use service::protocol::{JobId, Outcome, Payload, State, WorkerId, WorkerKind};
@@ -16,8 +15,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::Config;
 use crate::job_ref::JobRef;
 use crate::live::Live;
+use crate::rates::Rates;
 use crate::registry::{Line, Registry, Ticket, Wish};
 use crate::runner::Runner;
 use crate::scheduler::{Back, Scheduler, Verdict, cancellation};
@@ -49,12 +50,40 @@ pub(crate) struct Gateway {
 pub(crate) struct Core {
     pub(crate) scheduler: Scheduler,
     pub(crate) registry: Registry,
+    pub(crate) rates: Rates,
     /// Those who wait for a worker.
     pub(crate) calls: HashMap<Ticket, oneshot::Sender<Lease>>,
     /// Jobs that a runner sees to.
     pub(crate) runners: HashMap<JobId, Running>,
     /// The open lines of workers; cancelling closes one.
     pub(crate) lines: HashMap<Line, CancellationToken>,
+}
+
+impl Core {
+    fn new(max_queued: usize, tokens: Option<&Tokens>) -> Self {
+        let quotas = || tokens.into_iter().flat_map(Tokens::quotas);
+        let mut rates = Rates::default();
+        for (token, quotas) in quotas() {
+            if let Some(per_minute) = quotas.submissions_per_minute {
+                rates.limit(token, per_minute);
+            }
+        }
+        Self { scheduler: Scheduler::new(max_queued, quotas()), rates, ..Self::default() }
+    }
+
+    fn what_it_waits_for(&self, queued: JobId) -> String {
+        if let Some(other) = self.scheduler.waits_for(queued) {
+            return format!("waits for job {other} with the same concurrency key");
+        }
+        if let Some(running) = self.scheduler.waits_for_quota(queued) {
+            let jobs = if running == 1 { "job" } else { "jobs" };
+            return format!("its token has {running} running {jobs}, as many as its quota allows");
+        }
+        match self.registry.has(WorkerKind::Workflow) {
+            true => "no workflow worker is idle".to_owned(),
+            false => "no workflow worker is attached".to_owned(),
+        }
+    }
 }
 
 /// A job that a runner sees to.
@@ -83,19 +112,20 @@ impl Gateway {
     pub(crate) fn new(
         store: Store,
         live: Arc<Live>,
-        tokens: Option<Tokens>,
-        cluster_token: SecretString,
+        config: &Config,
     ) -> Result<Arc<Self>, ClientError> {
+        let tokens = config.tokens.clone();
+        let cluster_token = config.cluster_token.clone();
         Ok(Arc::new(Self {
             store,
             live,
+            core: Mutex::new(Core::new(config.max_queued, tokens.as_ref())),
             tokens,
             workers: Endpoint::new("http://localhost", Some(cluster_token))?,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             endings: Endings::default(),
             turns: Turns::default(),
-            core: Mutex::default(),
         }))
     }
 
@@ -239,13 +269,7 @@ impl Gateway {
             if !core.scheduler.is_queued(job.id) {
                 return;
             }
-            let reason = match core.scheduler.waits_for(job.id) {
-                Some(other) => format!("waits for job {other} with the same concurrency key"),
-                None if core.registry.has(WorkerKind::Workflow) => {
-                    "no workflow worker is idle".to_owned()
-                }
-                None => "no workflow worker is attached".to_owned(),
-            };
+            let reason = core.what_it_waits_for(job.id);
             Payload::Queued { position: core.scheduler.position(job.id), reason }
         };
         self.commit(Change::new(job, Transition::Wait).event(payload)).await;

@@ -8,6 +8,7 @@
 mod fairness;
 mod groups;
 mod job;
+mod limits;
 #[cfg(test)]
 mod model;
 mod ready;
@@ -25,6 +26,7 @@ pub(crate) use groups::GroupKey;
 use groups::Groups;
 use job::{Job, Phase};
 pub(crate) use job::{NewJob, Rank, Restored, Verdict, cancellation};
+pub(crate) use limits::{Limits, Refusal};
 pub(crate) use ready::Account;
 use ready::Ready;
 
@@ -39,13 +41,7 @@ pub(crate) struct Scheduler {
     groups: Groups,
     /// Jobs from before a restart, by the worker that had them.
     orphans: HashMap<WorkerId, JobId>,
-}
-
-/// A job with the same concurrency key exists already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Conflict {
-    /// The job that exists.
-    pub(crate) with: JobId,
+    limits: Limits,
 }
 
 /// A job that is to be given to a worker.
@@ -90,17 +86,20 @@ impl Scheduler {
     /// Reserves a place for a job that is about to be committed.
     ///
     /// # Errors
-    /// When it does not want to wait for the job that holds its concurrency key.
-    pub(crate) fn admit(&mut self, id: JobId, mut new: NewJob) -> Result<(), Conflict> {
+    /// When too many jobs wait already, or it does not want to wait for the job that holds its
+    /// concurrency key.
+    pub(crate) fn admit(&mut self, id: JobId, mut new: NewJob) -> Result<(), Refusal> {
+        self.check_limits(&new.account)?;
         if let (Some(group), OnConflict::Reject) = (&new.group, new.on_conflict)
             && let Some(with) = self.groups.any_member(group)
         {
-            return Err(Conflict { with });
+            return Err(Refusal::Conflict { with });
         }
         if let Some(group) = &new.group {
             self.groups.join(group, id);
         }
         new.account = self.ready.shared(new.account);
+        self.ready.join(&new.account);
         self.jobs.insert(id, Job::admitted(new));
         Ok(())
     }
@@ -155,6 +154,7 @@ impl Scheduler {
             }
         }
         restored.account = self.ready.shared(restored.account);
+        self.ready.join(&restored.account);
         let Some(worker) = restored.running_on else {
             self.jobs.insert(id, Job::restored(restored));
             return self.enqueue(id);
@@ -280,6 +280,7 @@ impl Scheduler {
         if job.is_served {
             self.ready.vacate(&job.account);
         }
+        self.ready.leave(&job.account);
         if let Some(group) = &job.group {
             self.groups.leave(group, id, &mut self.ready);
         }

@@ -58,7 +58,7 @@ pub async fn serve(
     let (store, writing) =
         opening.await.map_err(|error| StartError::Recovery(error.to_string()))??;
     let admission = Admission::of(config.tokens.is_some(), config.listen);
-    let gateway = Gateway::new(store, live, config.tokens, config.cluster_token.clone())?;
+    let gateway = Gateway::new(store, live, &config)?;
     gateway.recover(config.reattach).await?;
     let router = routes::router(Arc::clone(&gateway), config.cluster_token, admission);
     let limits = Limits { connections: MAX_CONNECTIONS, linger: LINGER };

@@ -1,21 +1,24 @@
 //! How jobs come in and how they are called off.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use service::ApiError;
 use service::protocol::request::{JobRequest, WorkflowRequest};
 use service::protocol::{ErrorCode, JobId, Reason};
 use sha2::{Digest, Sha256};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Core, Gateway};
 use crate::job_ref::JobRef;
 use crate::live::Subscription;
-use crate::scheduler::{Account, Admission, Cancel, GroupKey, NewJob, cancellation};
+use crate::scheduler::{Account, Admission, Cancel, GroupKey, NewJob, Refusal, cancellation};
 use crate::store::{Change, Idempotency, NewRecord, Transition, now};
 
 /// How long a cancelled job's worker may take to come back after a restart.
 const ORPHAN_GRACE: Duration = Duration::from_secs(4);
+
+/// When to try again after the queue was full; when it will have room cannot be known.
+const QUEUE_PAUSE_SECONDS: u32 = 10;
 
 /// What a caller wants done.
 #[derive(Debug)]
@@ -40,7 +43,8 @@ impl Gateway {
     ///
     /// # Errors
     /// `conflict` when another job has its concurrency key and it does not want to wait,
-    /// `idempotency_mismatch` when another request has its idempotency key.
+    /// `idempotency_mismatch` when another request has its idempotency key, `quota_exceeded` when
+    /// the caller has too many, `unavailable` when everybody together has.
     pub(crate) async fn submit(
         self: &Arc<Self>,
         submission: Submission,
@@ -72,12 +76,7 @@ impl Gateway {
             return Ok(Submitted::Known(known));
         }
         let id = JobId::random();
-        let admitted = self.core().scheduler.admit(id, new_job(&token, &request));
-        admitted.map_err(|conflict| {
-            let other = conflict.with;
-            let message = format!("job {other} has the same concurrency key; this one is rejected");
-            ApiError::new(ErrorCode::Conflict, message)
-        })?;
+        self.core().admit(id, &token, &request)?;
         let followed = self.live.subscribe(id);
         let token = token.to_string();
         let record = NewRecord { id, created_at: now(), token, request, idempotency };
@@ -151,6 +150,40 @@ impl Gateway {
             self.give_up_after(job, ORPHAN_GRACE);
         }
         noted.map(drop).map_err(ApiError::from)
+    }
+}
+
+impl Core {
+    /// Lets a job in, if its submitter's quotas allow it.
+    fn admit(&mut self, id: JobId, token: &str, request: &WorkflowRequest) -> Result<(), ApiError> {
+        let now = Instant::now();
+        self.rates.check(token, now).map_err(too_fast)?;
+        self.scheduler.admit(id, new_job(token, request)).map_err(refused)?;
+        self.rates.spend(token, now);
+        Ok(())
+    }
+}
+
+fn too_fast(wait: Duration) -> ApiError {
+    let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+    let message = format!("this token has submitted as many jobs as it may; wait {seconds} s");
+    ApiError::new(ErrorCode::QuotaExceeded, message).retry_after(seconds)
+}
+
+fn refused(refusal: Refusal) -> ApiError {
+    match refusal {
+        Refusal::Conflict { with } => {
+            let message = format!("job {with} has the same concurrency key; this one is rejected");
+            ApiError::new(ErrorCode::Conflict, message)
+        }
+        Refusal::QuotaExceeded { max } => {
+            let message = format!("{max} jobs of this token wait already, as many as may");
+            ApiError::new(ErrorCode::QuotaExceeded, message).retry_after(QUEUE_PAUSE_SECONDS)
+        }
+        Refusal::QueueFull { max } => {
+            let message = format!("the queue is full: {max} jobs wait already; come back later");
+            ApiError::new(ErrorCode::Unavailable, message).retry_after(QUEUE_PAUSE_SECONDS)
+        }
     }
 }
 

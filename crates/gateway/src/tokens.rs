@@ -1,6 +1,7 @@
 //! The callers' tokens.
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,14 +32,17 @@ pub enum Scope {
 ///
 /// ```json
 /// [
-///   { "name": "ci", "token": "a long random text", "scopes": ["read", "submit"] },
+///   {
+///     "name": "ci", "token": "a long random text", "scopes": ["read", "submit"],
+///     "quotas": { "runningJobs": 4, "queuedJobs": 100, "submissionsPerMinute": 30 }
+///   },
 ///   { "name": "ops", "tokenSha256": "<64 hexadecimal digits>", "scopes": ["admin"] }
 /// ]
 /// ```
 ///
 /// `name` is what jobs are known to be submitted by. `tokenSha256` is the SHA-256 of the token, for
 /// those who do not want it in a file. A token with `admin` may do everything; one without sees only
-/// the jobs that were submitted under its own name.
+/// the jobs that were submitted under its own name. Each of the `quotas` may be left out.
 #[derive(Clone, Debug)]
 pub struct Tokens(Arc<[Token]>);
 
@@ -47,6 +51,19 @@ struct Token {
     name: Arc<str>,
     sha256: [u8; 32],
     scopes: Vec<Scope>,
+    quotas: Quotas,
+}
+
+/// How much a token's owner may have of the house; what is absent has no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Quotas {
+    /// Jobs that run at the same time; further ones wait in the queue.
+    pub running_jobs: Option<NonZeroU32>,
+    /// Jobs that wait; further ones are refused.
+    pub queued_jobs: Option<NonZeroU32>,
+    /// New jobs; further ones are refused.
+    pub submissions_per_minute: Option<NonZeroU32>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +73,8 @@ struct Entry {
     token: Option<SecretString>,
     token_sha256: Option<String>,
     scopes: Vec<Scope>,
+    #[serde(default)]
+    quotas: Quotas,
 }
 
 impl Tokens {
@@ -97,6 +116,11 @@ impl Tokens {
         Ok(Self(tokens.into()))
     }
 
+    /// The tokens' names and quotas.
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = (Arc<str>, Quotas)> {
+        self.0.iter().map(|token| (Arc::clone(&token.name), token.quotas))
+    }
+
     /// Whose token this is, and what it allows. Takes the same time for all that are wrong.
     pub(crate) fn find(&self, shown: &str) -> Option<(Arc<str>, &[Scope])> {
         let sha256: [u8; 32] = Sha256::digest(shown).into();
@@ -128,7 +152,7 @@ impl Entry {
                 .ok_or_else(|| named("has a tokenSha256 that is not 64 hexadecimal digits"))?,
             _ => return Err(named("needs one of token and tokenSha256")),
         };
-        Ok(Token { name: self.name.into(), sha256, scopes: self.scopes })
+        Ok(Token { name: self.name.into(), sha256, scopes: self.scopes, quotas: self.quotas })
     }
 }
 
@@ -174,6 +198,19 @@ mod tests {
     }
 
     #[test]
+    fn quotas_are_read_and_what_is_left_out_has_no_bound() {
+        let text = r#"[{"name":"a","token":"0123456789abcdef","scopes":["submit"],
+            "quotas":{"runningJobs":2,"submissionsPerMinute":30}}]"#;
+        let (name, quotas) = Tokens::parse(text).unwrap().quotas().next().unwrap();
+        let expected = Quotas {
+            running_jobs: NonZeroU32::new(2),
+            queued_jobs: None,
+            submissions_per_minute: NonZeroU32::new(30),
+        };
+        assert_eq!((&*name, quotas), ("a", expected));
+    }
+
+    #[test]
     fn a_file_that_is_wrong_is_refused_without_repeating_a_token() {
         for (text, fault) in [
             ("[]", "there is no token"),
@@ -182,7 +219,9 @@ mod tests {
             (r#"[{"name":"a","token":"0123456789s3cret","scopes":["all"]}]"#, "unknown variant"),
             (r#"[{"name":"a","scopes":["read"]}]"#, "needs one of"),
             (r#"[{"name":"a","tokenSha256":"s3cret","scopes":["read"]}]"#, "64 hexadecimal"),
-            (r#"[{"name":"a","token":"x","quotas":{},"scopes":["read"]}]"#, "unknown field"),
+            (r#"[{"name":"a","token":"x","quota":{},"scopes":["read"]}]"#, "unknown field"),
+            (r#"[{"name":"a","quotas":{"jobs":1},"scopes":["read"]}]"#, "unknown field"),
+            (r#"[{"name":"a","quotas":{"queuedJobs":0},"scopes":["read"]}]"#, "line 1"),
             (r#"[{"name":"a","token":["0123456789s3cret"],"scopes":["read"]}]"#, "line 1"),
             (r#"["0123456789s3cret"]"#, "line 1"),
         ] {

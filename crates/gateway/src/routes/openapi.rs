@@ -67,6 +67,8 @@ fn submit() -> Value {
         &[
             ("200", "The job's events", EVENTS, "Event"),
             ("202", "With Prefer: respond-async: the job, and its Location", JSON, "Job"),
+            ("429", "A quota is used up; Retry-After says when to come back", JSON, "ErrorBody"),
+            ("503", "The queue is full, or the gateway stops", JSON, "ErrorBody"),
         ],
     );
     submit["requestBody"] =

@@ -45,7 +45,15 @@ struct Stored {
     terminals: u32,
 }
 
-#[derive(Default)]
+/// How many jobs may run at the same time.
+const QUOTA: u32 = 3;
+
+fn scheduler() -> Scheduler {
+    let running_jobs = std::num::NonZeroU32::new(QUOTA);
+    let quotas = crate::tokens::Quotas { running_jobs, ..Default::default() };
+    Scheduler::new(usize::MAX, [("".into(), quotas)])
+}
+
 struct World {
     scheduler: Scheduler,
     disk: BTreeMap<i64, Stored>,
@@ -53,6 +61,18 @@ struct World {
     /// The workers that have a job, and whether the gateway reads their streams.
     workers: BTreeMap<JobId, (WorkerId, u32, bool)>,
     refused: usize,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            scheduler: scheduler(),
+            disk: BTreeMap::new(),
+            writes: Vec::new(),
+            workers: BTreeMap::new(),
+            refused: 0,
+        }
+    }
 }
 
 impl World {
@@ -218,7 +238,7 @@ impl World {
 
     fn restart(&mut self) {
         self.writes.clear();
-        self.scheduler = Scheduler::default();
+        self.scheduler = scheduler();
         for worker in self.workers.values_mut() {
             worker.2 = false;
         }
@@ -247,6 +267,7 @@ impl World {
     }
 
     fn check(&self) {
+        assert!(self.workers.len() <= QUOTA as usize, "more jobs run than may");
         let mut busy: HashMap<&GroupKey, JobId> = HashMap::new();
         for stored in self.disk.values() {
             assert!(stored.terminals <= 1, "{} ended twice", stored.id);

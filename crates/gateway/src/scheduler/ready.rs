@@ -23,6 +23,10 @@ impl Account {
     pub(crate) fn new(token: &str, repo: &str) -> Self {
         Self { token: token.into(), repo: repo.into() }
     }
+
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
 }
 
 /// A job that waits.
@@ -43,11 +47,17 @@ pub(super) struct Ready {
     turns: BTreeMap<Turn, Arc<str>>,
     /// How many jobs have been taken.
     served: u64,
+    /// How many jobs run.
+    running: usize,
 }
 
 #[derive(Debug, Default)]
 struct Token {
     share: Share,
+    /// How many jobs it has, whether they run or wait.
+    jobs: usize,
+    /// How many may run; those that could run otherwise are not here meanwhile.
+    max_running: Option<usize>,
     repos: HashMap<Arc<str>, Repo>,
     /// The repositories that have such jobs.
     turns: BTreeMap<Turn, Arc<str>>,
@@ -99,6 +109,39 @@ impl Ready {
         });
     }
 
+    /// Lets no more of a token's jobs run than `max` at the same time.
+    pub(super) fn limit(&mut self, token: Arc<str>, max: usize) {
+        self.tokens.entry(token).or_default().max_running = Some(max);
+    }
+
+    /// A job comes in on this account.
+    pub(super) fn join(&mut self, account: &Account) {
+        self.tokens.entry(Arc::clone(&account.token)).or_default().jobs += 1;
+    }
+
+    /// A job of this account is no more, and does not run.
+    pub(super) fn leave(&mut self, account: &Account) {
+        if let Some(token) = self.tokens.get_mut(&account.token) {
+            token.jobs -= 1;
+        }
+    }
+
+    /// How many of a token's jobs do not run.
+    pub(super) fn waiting_of(&self, account: &Account) -> usize {
+        self.tokens.get(&account.token).map_or(0, |token| token.jobs - token.share.running)
+    }
+
+    /// How many jobs run.
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    /// How many of a token's jobs run, if they are as many as may.
+    pub(super) fn all_that_may_run(&self, account: &Account) -> Option<usize> {
+        let token = self.tokens.get(&account.token)?;
+        token.is_at_limit().then_some(token.share.running)
+    }
+
     /// Harmless when it is not here.
     pub(super) fn remove(&mut self, account: &Account, rank: Rank) {
         self.change(account, |_, repo| {
@@ -111,6 +154,7 @@ impl Ready {
         let token = Arc::clone(self.turns.first_key_value()?.1);
         let repo = Arc::clone(self.tokens.get(&token)?.turns.first_key_value()?.1);
         self.served += 1;
+        self.running += 1;
         let served = self.served;
         self.change(&Account { token, repo }, |token, repo| {
             for share in [token, &mut repo.share] {
@@ -123,6 +167,7 @@ impl Ready {
 
     /// A job that is not taken from here runs on this account.
     pub(super) fn occupy(&mut self, account: &Account) {
+        self.running += 1;
         self.change(account, |token, repo| {
             token.running += 1;
             repo.share.running += 1;
@@ -131,6 +176,7 @@ impl Ready {
 
     /// A job that ran on this account does not run any more.
     pub(super) fn vacate(&mut self, account: &Account) {
+        self.running -= 1;
         self.change(account, |token, repo| {
             token.running -= 1;
             repo.share.running -= 1;
@@ -151,9 +197,16 @@ impl Ready {
         if repo.jobs.is_empty() && repo.share.running == 0 {
             token.repos.remove(&account.repo);
         }
-        let best = token.turns.first_key_value().map(|(turn, _)| (turn.priority.0, turn.row));
+        let first = token.turns.first_key_value().filter(|_| !token.is_at_limit());
+        let best = first.map(|(turn, _)| (turn.priority.0, turn.row));
         token.share.queue_up(best, &account.token, &mut self.turns);
         result
+    }
+}
+
+impl Token {
+    fn is_at_limit(&self) -> bool {
+        self.max_running.is_some_and(|max| self.share.running >= max)
     }
 }
 

@@ -7,6 +7,7 @@ mod bad_input;
 mod jobs;
 mod openapi;
 mod process;
+mod quotas;
 mod restart;
 mod streams;
 mod support;
