@@ -51,6 +51,11 @@ async fn run(worker: OneShot) -> std::io::Result<Exit> {
         std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })?;
     tracing::info!("listening on {}", listener.local_addr()?);
+    if worker.config().cluster_token.is_none() && !address.ip().is_loopback() {
+        tracing::warn!(
+            "ONESHIFT_CLUSTER_TOKEN is not set: whoever can reach {address} may give this worker a job"
+        );
+    }
     let mut signals = StopSignals::listen()?;
     let (stop, stops) = mpsc::channel(1);
     tokio::spawn(async move {

@@ -318,6 +318,25 @@ async fn an_outcome_that_must_be_confirmed_is_kept_until_it_is() {
 }
 
 #[tokio::test]
+async fn a_strangers_web_page_cannot_give_a_job_to_a_worker_without_a_token() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let worker = start([]).await;
+    let host = worker.endpoint.base().strip_prefix("http://").unwrap();
+    let mut line = tokio::net::TcpStream::connect(host).await.unwrap();
+    let body = r#"{"scene":"fail"}"#;
+    let request = format!(
+        "POST /api/play HTTP/1.1\r\nHost: {host}\r\nOrigin: https://evil.example\r\n\
+         Content-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    line.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    line.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(play(&worker.endpoint, "fail").await.is_ok());
+}
+
+#[tokio::test]
 async fn a_bad_position_is_refused() {
     let worker = start([]).await;
     let events = play(&worker.endpoint, "wait").await.unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -22,8 +23,9 @@ use super::job::{Job, Stop};
 use super::openapi;
 use super::shift::Shift;
 use super::slot::{Slot, Taken};
+use crate::browsers::Admission;
 use crate::error::{ApiError, no_such_method, no_such_route};
-use crate::{auth, body, event_stream, health};
+use crate::{auth, body, browsers, event_stream, health};
 
 /// The work of a job that has been checked, ready to be started.
 pub(super) type Work = Box<dyn FnOnce(Job) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send>;
@@ -66,7 +68,9 @@ pub(super) fn router(
         api = api.route(&format!("/api/{route}"), post(handler));
     }
     let token = config.cluster_token.clone();
-    api.route_layer(axum::middleware::from_fn_with_state(token, auth::require_cluster_token))
+    let admission = Admission::of(token.is_some(), config.listen);
+    api.route_layer(from_fn_with_state(token, auth::require_cluster_token))
+        .route_layer(from_fn_with_state(admission, browsers::refuse_strangers_pages))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(ready))
         .route("/health", get(describe))
