@@ -1,6 +1,8 @@
 //! From the bytes of a body to a checked request, or to an error that names the field.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::error::Category;
 
 use crate::error::{ErrorCode, RequestError};
@@ -25,22 +27,58 @@ pub trait JobRequest: DeserializeOwned + Send + 'static {
 pub fn parse<T: JobRequest>(body: &[u8]) -> Result<T, RequestError> {
     let text = std::str::from_utf8(body)
         .map_err(|error| RequestError::malformed(format!("the body is not UTF-8: {error}")))?;
+    refuse_lists(&read_json(text)?)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let request: T = serde_path_to_error::deserialize(&mut deserializer).map_err(explain)?;
+    request.validate()?;
+    Ok(request)
+}
+
+fn read_json(text: &str) -> Result<Value, RequestError> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Value::deserialize(&mut deserializer)
+        .map_err(|error| RequestError::malformed(format!("the body is not JSON: {error}")))?;
     deserializer.end().map_err(|error| {
         RequestError::malformed(format!("the body goes on after its JSON: {error}"))
     })?;
-    request.validate()?;
-    Ok(request)
+    Ok(value)
+}
+
+/// No request has a list anywhere, but serde would take one for an object whose fields stand in
+/// their order.
+fn refuse_lists(body: &Value) -> Result<(), RequestError> {
+    match list_in(body) {
+        None => Ok(()),
+        Some(path) if path.is_empty() => {
+            Err(RequestError::malformed("the body is not a JSON object: it is a list".to_owned()))
+        }
+        Some(path) => {
+            let message = format!("{path}: invalid type: a list");
+            Err(RequestError::field(ErrorCode::InvalidField, path, message))
+        }
+    }
+}
+
+/// Where the first list is.
+fn list_in(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(_) => Some(String::new()),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let rest = list_in(value)?;
+            Some(if rest.is_empty() { name.clone() } else { format!("{name}.{rest}") })
+        }),
+        _ => None,
+    }
 }
 
 fn explain(error: serde_path_to_error::Error<serde_json::Error>) -> RequestError {
     let path = error.path().to_string();
     let error = error.into_inner();
-    if error.classify() != Category::Data {
-        return RequestError::malformed(format!("the body is not JSON: {error}"));
-    }
-    let message = without_position(&error.to_string());
+    let message = match error.classify() {
+        Category::Data => without_position(&error.to_string()),
+        // The body is JSON; serde_json says this where it looks for one of several words.
+        _ => "invalid type: expected a text".to_owned(),
+    };
     if let Some(name) = quoted_after(&message, "missing field ") {
         let field = joined(&path, &name);
         return RequestError::field(ErrorCode::MissingField, &field, format!("{field} is missing"));
@@ -77,4 +115,45 @@ fn unknown(field: &str, message: &str) -> String {
         .map(|(_, list)| list.split('`').skip(1).step_by(2).collect())
         .unwrap_or_default();
     format!("{field} is not a field; known here: {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::WorkflowRequest;
+
+    fn refusal(body: &str) -> RequestError {
+        parse::<WorkflowRequest>(body.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn a_list_is_not_taken_for_an_object() {
+        for (body, field) in [
+            (r#"{"prompt":"x","repoUrl":"https://h/r","limits":[]}"#, "limits"),
+            (r#"{"prompt":"x","repoUrl":"https://h/r","limits":[60]}"#, "limits"),
+            (
+                r#"{"prompt":"x","repoUrl":"https://h/r","deliver":{"mode":["none"]}}"#,
+                "deliver.mode",
+            ),
+        ] {
+            let refusal = refusal(body);
+            assert_eq!(refusal.field.as_deref(), Some(field), "{refusal:?}");
+        }
+        assert_eq!(refusal(r#"["x","https://h/r"]"#).code, ErrorCode::Malformed);
+    }
+
+    #[test]
+    fn a_number_in_the_place_of_a_word_is_told_with_its_field() {
+        let refusal = refusal(r#"{"prompt":"x","repoUrl":"https://h/r","deliver":{"mode":1}}"#);
+        assert_eq!(refusal.code, ErrorCode::InvalidField);
+        assert_eq!(refusal.field.as_deref(), Some("deliver.mode"));
+        assert_eq!(refusal.message, "deliver.mode: invalid type: expected a text");
+    }
+
+    #[test]
+    fn what_is_not_one_json_object_is_malformed() {
+        for body in ["", "{", "{} {}", "1", "\"x\"", "{\"prompt\":\"x\",}"] {
+            assert_eq!(refusal(body).code, ErrorCode::Malformed, "{body}");
+        }
+    }
 }
