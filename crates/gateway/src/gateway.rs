@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use service::client::{ClientError, Endpoint};
 use service::protocol::worker::Lease;
 use service::protocol::{JobId, Outcome, Payload, State, WorkerId, WorkerKind};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +42,8 @@ pub(crate) struct Gateway {
     /// Jobs that ended since the start, by state.
     pub(crate) endings: Endings,
     pub(crate) turns: Turns,
+    /// Told when a job has begun to pause.
+    pub(crate) pauses_changed: Notify,
     core: Mutex<Core>,
 }
 
@@ -126,6 +128,7 @@ impl Gateway {
             tasks: TaskTracker::new(),
             endings: Endings::default(),
             turns: Turns::default(),
+            pauses_changed: Notify::new(),
         }))
     }
 
@@ -228,9 +231,9 @@ impl Gateway {
                 self.ended(job, state, changed);
                 Some(())
             }
-            Some(Verdict::Requeue { reason, retries_used }) => {
+            Some(Verdict::Requeue { reason, retries_used, pause }) => {
                 tracing::warn!(job.id = %job.id, reason, "the job is queued again");
-                change.transition = Transition::Requeue { attempt, retries_used };
+                change.transition = Transition::Requeue { attempt, retries_used, pause };
                 self.requeue(change.event(Payload::Queued { position, reason })).await
             }
             None => Some(()),
@@ -241,7 +244,8 @@ impl Gateway {
     pub(crate) async fn give_back(self: &Arc<Self>, job: JobRef) {
         let back = self.core().scheduler.give_back(job.id);
         if let Some((attempt, retries_used)) = back {
-            let transition = Transition::Requeue { attempt, retries_used };
+            let pause = Duration::ZERO;
+            let transition = Transition::Requeue { attempt, retries_used, pause };
             self.requeue(Change::new(job, transition)).await;
             self.announce_wait(job).await;
         }
@@ -253,8 +257,9 @@ impl Gateway {
         let back = {
             let mut core = self.core();
             core.runners.remove(&job.id);
-            core.scheduler.requeued(job.id)
+            core.scheduler.requeued(job.id, Instant::now())
         };
+        self.pauses_changed.notify_one();
         if let Back::End(reason) = back {
             self.end(job, cancellation(reason)).await;
         }

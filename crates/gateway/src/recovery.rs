@@ -1,13 +1,14 @@
 //! What happens to the jobs of an earlier run of the gateway.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use service::protocol::{Outcome, Reason};
 
 use crate::gateway::Gateway;
 use crate::job_ref::JobRef;
-use crate::scheduler::{Account, Back, GroupKey, Rank, Restored, cancellation};
+use crate::scheduler::{Account, Back, GroupKey, LONGEST_PAUSE, Rank, Restored, cancellation};
 use crate::store::{Change, OpenJob, StoreError, Transition};
 
 impl Gateway {
@@ -18,7 +19,7 @@ impl Gateway {
         for open in self.store.open_jobs().await? {
             running += usize::from(open.worker.is_some());
             let job = open.job;
-            let back = self.core().scheduler.restore(job.id, restored(open));
+            let back = self.core().scheduler.restore(job.id, restored(open), Instant::now());
             if let Back::End(reason) = back {
                 cancelled.push((job, reason));
             }
@@ -57,6 +58,12 @@ impl Gateway {
     }
 }
 
+/// A clock that was set anew meanwhile makes no pause longer than the longest.
+fn what_is_left(not_before: Timestamp) -> Duration {
+    let left = not_before.duration_since(Timestamp::now());
+    Duration::try_from(left).unwrap_or_default().min(LONGEST_PAUSE)
+}
+
 fn restored(open: OpenJob) -> Restored {
     let group = open.concurrency_key.map(|key| GroupKey::new(&open.token, &key));
     Restored {
@@ -67,6 +74,7 @@ fn restored(open: OpenJob) -> Restored {
         attempt: open.attempt,
         agent_started: open.agent_started,
         cancel: open.cancel,
+        pause: open.not_before.map(what_is_left).unwrap_or_default(),
         group,
         running_on: open.worker,
     }

@@ -11,12 +11,14 @@ mod job;
 mod limits;
 #[cfg(test)]
 mod model;
+mod pauses;
 mod ready;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use service::protocol::request::OnConflict;
 use service::protocol::{JobId, Outcome, Reason, WorkerId};
@@ -27,6 +29,7 @@ use groups::Groups;
 use job::{Job, Phase};
 pub(crate) use job::{NewJob, Rank, Restored, Verdict, cancellation};
 pub(crate) use limits::{Limits, Refusal};
+pub(crate) use pauses::LONGEST as LONGEST_PAUSE;
 pub(crate) use ready::Account;
 use ready::Ready;
 
@@ -39,6 +42,8 @@ pub(crate) struct Scheduler {
     /// How many jobs wait, by priority; those that wait for a group as well.
     waiting: BTreeMap<i32, usize>,
     groups: Groups,
+    /// Those that pause before another attempt, by when that is over.
+    pauses: BTreeSet<(Instant, JobId)>,
     /// Jobs from before a restart, by the worker that had them.
     orphans: HashMap<WorkerId, JobId>,
     limits: Limits,
@@ -145,8 +150,9 @@ impl Scheduler {
         }
     }
 
-    /// Puts a job back that the store remembers from before a restart.
-    pub(crate) fn restore(&mut self, id: JobId, mut restored: Restored) -> Back {
+    /// Puts a job back that the store remembers from before a restart; `now` is when its pause goes
+    /// on, if it has one.
+    pub(crate) fn restore(&mut self, id: JobId, mut restored: Restored, now: Instant) -> Back {
         if let Some(group) = &restored.group {
             self.groups.join(group, id);
             if restored.running_on.is_some() {
@@ -157,7 +163,7 @@ impl Scheduler {
         self.ready.join(&restored.account);
         let Some(worker) = restored.running_on else {
             self.jobs.insert(id, Job::restored(restored));
-            return self.enqueue(id);
+            return self.go_back(id, now);
         };
         self.ready.occupy(&restored.account);
         self.orphans.insert(worker, id);
@@ -194,6 +200,7 @@ impl Scheduler {
             self.orphans.remove(&worker);
         }
         job.phase = Phase::Requeueing;
+        job.pause = Duration::ZERO;
         job.attempt = job.attempt.saturating_sub(1);
         Some((job.attempt, job.retries_used))
     }
@@ -232,26 +239,27 @@ impl Scheduler {
         if let Phase::Orphaned { worker } = job.phase {
             self.orphans.remove(&worker);
         }
-        let verdict = job.judge(outcome);
+        let verdict = job.judge(id, outcome);
         job.phase = match &verdict {
             Verdict::End(_) => Phase::Ending,
-            Verdict::Requeue { retries_used, .. } => {
+            Verdict::Requeue { retries_used, pause, .. } => {
                 job.retries_used = *retries_used;
+                job.pause = *pause;
                 Phase::Requeueing
             }
         };
         Some(verdict)
     }
 
-    /// The way back to the queue is on disk.
-    pub(crate) fn requeued(&mut self, id: JobId) -> Back {
+    /// The way back to the queue is on disk; `now` is when its pause begins, if it has one.
+    pub(crate) fn requeued(&mut self, id: JobId, now: Instant) -> Back {
         let Some(job) = self.jobs.get(&id).filter(|job| job.phase == Phase::Requeueing) else {
             return Back::Unknown;
         };
         if let Some(group) = &job.group {
             self.groups.release(group, id, &mut self.ready);
         }
-        let back = self.enqueue(id);
+        let back = self.go_back(id, now);
         // Only now, so that its account does not look new.
         if let Some(job) = self.jobs.get_mut(&id)
             && std::mem::take(&mut job.is_served)
@@ -266,7 +274,7 @@ impl Scheduler {
         let Some(job) = self.jobs.get_mut(&id) else { return Cancel::Unknown };
         let reason = *job.cancel.get_or_insert(reason);
         match job.phase {
-            Phase::Queued => {
+            Phase::Queued | Phase::Paused { .. } => {
                 self.begin_end(id);
                 Cancel::End(reason)
             }
@@ -286,6 +294,17 @@ impl Scheduler {
         }
     }
 
+    /// Into the queue, or into a pause before that.
+    fn go_back(&mut self, id: JobId, now: Instant) -> Back {
+        let job = self.jobs.get_mut(&id).expect("the caller has just seen it");
+        let pause = std::mem::take(&mut job.pause);
+        if pause.is_zero() || job.cancel.is_some() {
+            return self.enqueue(id);
+        }
+        self.pause(id, now + pause);
+        Back::Queued
+    }
+
     fn enqueue(&mut self, id: JobId) -> Back {
         let job = self.jobs.get_mut(&id).expect("the caller has just seen it");
         if let Some(reason) = job.cancel {
@@ -303,8 +322,12 @@ impl Scheduler {
 
     /// Takes a queued job out of the way of the others, for its end.
     fn begin_end(&mut self, id: JobId) {
+        let was_paused = self.end_pause(id);
         let job = self.jobs.get_mut(&id).expect("the caller has just seen it");
         job.phase = Phase::Ending;
+        if was_paused {
+            return;
+        }
         leave_queue(&mut self.waiting, job.rank.priority);
         match &job.group {
             Some(group) => self.groups.dequeue(group, job.rank, &mut self.ready),

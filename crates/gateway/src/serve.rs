@@ -60,6 +60,7 @@ pub async fn serve(
     let admission = Admission::of(config.tokens.is_some(), config.listen);
     let gateway = Gateway::new(store, live, &config)?;
     gateway.recover(config.reattach).await?;
+    gateway.tasks.spawn(Arc::clone(&gateway).end_pauses());
     let router = routes::router(Arc::clone(&gateway), config.cluster_token, admission);
     let limits = Limits { connections: MAX_CONNECTIONS, linger: LINGER };
     let stopping = {

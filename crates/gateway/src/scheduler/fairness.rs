@@ -209,7 +209,7 @@ proptest! {
                     && desk.scheduler.cancel_reason(id).is_none()
                 {
                     desk.scheduler.give_back(id).unwrap();
-                    desk.scheduler.requeued(id);
+                    desk.scheduler.requeued(id, Instant::now());
                     let known = desk.running.remove(&id).unwrap();
                     desk.waiting.insert(id, known);
                 },

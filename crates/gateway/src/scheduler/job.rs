@@ -1,11 +1,13 @@
 //! One job's way from its acceptance to its end.
 
 use std::cmp::Ordering;
+use std::time::{Duration, Instant};
 
 use service::protocol::request::OnConflict;
 use service::protocol::{JobId, Outcome, Reason, State, WorkerId};
 
 use super::groups::GroupKey;
+use super::pauses::pause_before;
 use super::ready::{Account, Entry};
 
 /// How often a job is given to a worker that is lost before the agent has begun.
@@ -52,6 +54,8 @@ pub(crate) struct Restored {
     pub(crate) attempt: u32,
     pub(crate) agent_started: bool,
     pub(crate) cancel: Option<Reason>,
+    /// What is left of its pause before the next attempt.
+    pub(crate) pause: Duration,
     pub(crate) group: Option<GroupKey>,
     /// The worker that had it.
     pub(crate) running_on: Option<WorkerId>,
@@ -68,6 +72,8 @@ pub(crate) enum Verdict {
         reason: String,
         /// How many of its retries are used up now.
         retries_used: u32,
+        /// How long to wait before it may be started.
+        pause: Duration,
     },
 }
 
@@ -78,6 +84,8 @@ pub(super) enum Phase {
     Admitted,
     /// It waits.
     Queued,
+    /// It waits until it may wait in the queue again.
+    Paused { until: Instant },
     /// A runner sees to it.
     Running,
     /// It was running before a restart, and its worker may come back.
@@ -102,6 +110,8 @@ pub(super) struct Job {
     pub(super) retries_used: u32,
     pub(super) agent_started: bool,
     pub(super) cancel: Option<Reason>,
+    /// How long to wait before it goes back into the queue.
+    pub(super) pause: Duration,
 }
 
 impl Job {
@@ -118,6 +128,7 @@ impl Job {
             retries_used: 0,
             agent_started: false,
             cancel: None,
+            pause: Duration::ZERO,
         }
     }
 
@@ -135,6 +146,7 @@ impl Job {
             retries_used: restored.retries_used,
             agent_started: restored.agent_started,
             cancel: restored.cancel,
+            pause: restored.pause,
         }
     }
 
@@ -143,23 +155,27 @@ impl Job {
     }
 
     /// Decides between the end and another attempt.
-    pub(super) fn judge(&self, outcome: Outcome) -> Verdict {
+    pub(super) fn judge(&self, id: JobId, outcome: Outcome) -> Verdict {
         if let Some(reason) = self.cancel {
             return Verdict::End(Box::new(cancelled(outcome, reason)));
         }
-        let reason = |outcome: &Outcome| {
-            format!("attempt {} failed: {}; trying again", self.attempt, outcome.message)
-        };
         let is_lost = matches!(
             outcome.reason,
             Some(Reason::WorkerLost | Reason::WorkerStopped | Reason::CallerLost)
         );
         if is_lost && !self.agent_started && self.attempt < MAX_LOST_ATTEMPTS {
-            return Verdict::Requeue { reason: reason(&outcome), retries_used: self.retries_used };
+            let message = outcome.message;
+            let reason = format!("attempt {} failed: {message}; trying again", self.attempt);
+            let (retries_used, pause) = (self.retries_used, Duration::ZERO);
+            return Verdict::Requeue { reason, retries_used, pause };
         }
         if outcome.retryable && self.retries_used < self.retries {
             let retries_used = self.retries_used + 1;
-            return Verdict::Requeue { reason: reason(&outcome), retries_used };
+            let pause = pause_before(id, retries_used);
+            let seconds = pause.as_secs_f64().ceil();
+            let (retries, message) = (self.retries, outcome.message);
+            let reason = format!("retry {retries_used} of {retries} in {seconds} s: {message}");
+            return Verdict::Requeue { reason, retries_used, pause };
         }
         Verdict::End(Box::new(outcome))
     }

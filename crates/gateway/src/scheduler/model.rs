@@ -18,6 +18,7 @@ enum Step {
     Lost(usize),
     Done(usize),
     Cancel(usize),
+    TimePasses(u64),
     Restart,
     Reattach(usize),
     GiveUp(usize),
@@ -28,7 +29,7 @@ enum Step {
 enum Write {
     Insert(JobId, NewJob),
     Take(Start, WorkerId),
-    Back { id: JobId, attempt: u32, retries_used: u32 },
+    Back { id: JobId, attempt: u32, retries_used: u32, pause: Duration },
     End(JobId),
 }
 
@@ -61,6 +62,9 @@ struct World {
     /// The workers that have a job, and whether the gateway reads their streams.
     workers: BTreeMap<JobId, (WorkerId, u32, bool)>,
     refused: usize,
+    now: Instant,
+    /// Until when jobs pause.
+    pauses: HashMap<JobId, Instant>,
 }
 
 impl Default for World {
@@ -71,6 +75,8 @@ impl Default for World {
             writes: Vec::new(),
             workers: BTreeMap::new(),
             refused: 0,
+            now: Instant::now(),
+            pauses: HashMap::new(),
         }
     }
 }
@@ -116,6 +122,8 @@ impl World {
             }
             Step::Dispatch => {
                 if let Some(start) = self.scheduler.start_next() {
+                    let until = self.pauses.remove(&start.job.id);
+                    assert!(until.is_none_or(|until| until <= self.now), "started too early");
                     self.writes.push(Write::Take(start, WorkerId::random()));
                 }
             }
@@ -134,6 +142,10 @@ impl World {
             Step::Lost(n) => self.attempt_ends(n, Outcome::failed(Reason::WorkerLost, "lost")),
             Step::Done(n) => self.attempt_ends(n, Outcome::completed("done")),
             Step::Cancel(n) => self.cancel(n),
+            Step::TimePasses(ms) => {
+                self.now += Duration::from_millis(ms);
+                self.scheduler.wake(self.now);
+            }
             Step::Restart => self.restart(),
             Step::Reattach(n) => self.reattach(n),
             Step::GiveUp(n) => self.give_up(n),
@@ -144,7 +156,8 @@ impl World {
 
     fn give_back(&mut self, id: JobId) {
         if let Some((attempt, retries_used)) = self.scheduler.give_back(id) {
-            self.writes.push(Write::Back { id, attempt, retries_used });
+            let pause = Duration::ZERO;
+            self.writes.push(Write::Back { id, attempt, retries_used, pause });
         }
     }
 
@@ -158,9 +171,9 @@ impl World {
     fn judge(&mut self, id: JobId, outcome: Outcome) {
         match self.scheduler.attempt_ended(id, outcome) {
             Some(Verdict::End(_)) => self.writes.push(Write::End(id)),
-            Some(Verdict::Requeue { retries_used, .. }) => {
+            Some(Verdict::Requeue { retries_used, pause, .. }) => {
                 let attempt = self.stored(id).attempt;
-                self.writes.push(Write::Back { id, attempt, retries_used });
+                self.writes.push(Write::Back { id, attempt, retries_used, pause });
             }
             None => panic!("{id} ended in a phase that has no end"),
         }
@@ -219,11 +232,12 @@ impl World {
                 stored.agent_started = false;
                 self.workers.insert(start.job.id, (worker, start.attempt, true));
             }
-            Write::Back { id, attempt, retries_used } => {
+            Write::Back { id, attempt, retries_used, pause } => {
+                self.pauses.insert(id, self.now + pause);
                 let stored = self.stored(id);
                 (stored.attempt, stored.retries_used) = (attempt, retries_used);
                 (stored.worker, stored.agent_started) = (None, false);
-                match self.scheduler.requeued(id) {
+                match self.scheduler.requeued(id, self.now) {
                     Back::End(_) => self.writes.push(Write::End(id)),
                     Back::Queued => {}
                     Back::Unknown => panic!("{id} cannot go back"),
@@ -251,10 +265,14 @@ impl World {
                 attempt: stored.attempt,
                 agent_started: stored.agent_started,
                 cancel: stored.cancel,
+                pause: self
+                    .pauses
+                    .get(&stored.id)
+                    .map_or(Duration::ZERO, |until| *until - self.now),
                 group: stored.new.group.clone(),
                 running_on: stored.worker,
             };
-            if let Back::End(_) = self.scheduler.restore(stored.id, restored) {
+            if let Back::End(_) = self.scheduler.restore(stored.id, restored, self.now) {
                 self.writes.push(Write::End(stored.id));
             }
         }
@@ -292,6 +310,9 @@ impl World {
                 Step::Dispatch
             } else if self.nth_unread(0).is_some() {
                 Step::GiveUp(0)
+            } else if let Some(due) = self.scheduler.next_due() {
+                assert!(due > self.now, "a pause that is over goes on");
+                Step::TimePasses((due - self.now).as_millis() as u64 + 1)
             } else {
                 return;
             };
@@ -321,6 +342,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..8_usize).prop_map(Step::Lost),
         2 => (0..8_usize).prop_map(Step::Done),
         2 => (0..64_usize).prop_map(Step::Cancel),
+        2 => (0..4000_u64).prop_map(Step::TimePasses),
         1 => Just(Step::Restart),
         1 => (0..8_usize).prop_map(Step::Reattach),
         1 => (0..8_usize).prop_map(Step::GiveUp),

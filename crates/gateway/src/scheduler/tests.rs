@@ -53,7 +53,7 @@ fn a_job_is_lost_three_times_at_most_before_its_agent_starts() {
         assert_eq!(scheduler.start_next().unwrap().attempt, attempt);
         let verdict = scheduler.attempt_ended(id, lost()).unwrap();
         assert!(matches!(verdict, Verdict::Requeue { retries_used: 0, .. }), "{verdict:?}");
-        assert_eq!(scheduler.requeued(id), Back::Queued);
+        assert_eq!(scheduler.requeued(id, Instant::now()), Back::Queued);
     }
     assert_eq!(scheduler.start_next().unwrap().attempt, 3);
     assert_eq!(scheduler.attempt_ended(id, lost()), Some(Verdict::End(Box::new(lost()))));
@@ -91,6 +91,53 @@ fn a_cancelled_job_is_not_tried_again() {
     scheduler.start_next().unwrap();
     scheduler.attempt_ended(id, lost()).unwrap();
     assert_eq!(scheduler.cancel(id, Reason::CancelRequested), Cancel::Stop);
-    assert_eq!(scheduler.requeued(id), Back::End(Reason::CancelRequested));
+    assert_eq!(scheduler.requeued(id, Instant::now()), Back::End(Reason::CancelRequested));
     assert_eq!(scheduler.cancel(JobId::random(), Reason::CancelRequested), Cancel::Unknown);
+}
+
+#[test]
+fn a_retry_waits_for_its_pause_and_lets_its_group_pass() {
+    let mut scheduler = Scheduler::default();
+    let id = JobId::random();
+    let group = Some(GroupKey::new("", "deploy"));
+    scheduler.admit(id, NewJob { retries: 3, group, ..new_job("", "") }).unwrap();
+    scheduler.committed(id, 1);
+    let mut now = Instant::now();
+    for (retry, seconds) in [(1, 1), (2, 2), (3, 4)] {
+        scheduler.start_next().unwrap();
+        let limited = Outcome::failed(Reason::RateLimited, "too many");
+        let Some(Verdict::Requeue { reason, pause, .. }) = scheduler.attempt_ended(id, limited)
+        else {
+            panic!("retry {retry} is not to be");
+        };
+        assert_eq!(reason, format!("retry {retry} of 3 in {seconds} s: too many"));
+        assert_eq!(scheduler.requeued(id, now), Back::Queued);
+        assert_eq!((scheduler.counts(), scheduler.next_due()), ((1, 0), Some(now + pause)));
+        assert!(!scheduler.has_ready());
+        scheduler.wake(now + pause - Duration::from_millis(1));
+        assert!(!scheduler.has_ready());
+        let other = submit(&mut scheduler, 1 + retry, 0, Some("deploy"));
+        assert_eq!(scheduler.start_next().unwrap().job.id, other);
+        scheduler.ended(other);
+        now += pause;
+        scheduler.wake(now);
+        assert_eq!(scheduler.next_due(), None);
+    }
+    assert_eq!(scheduler.start_next().unwrap().job.id, id);
+}
+
+#[test]
+fn a_job_that_pauses_is_cancelled_at_once() {
+    let mut scheduler = Scheduler::default();
+    let id = JobId::random();
+    scheduler.admit(id, NewJob { retries: 1, ..new_job("", "") }).unwrap();
+    scheduler.committed(id, 1);
+    scheduler.start_next().unwrap();
+    scheduler.attempt_ended(id, Outcome::failed(Reason::RateLimited, "too many")).unwrap();
+    scheduler.requeued(id, Instant::now());
+    let ended = Cancel::End(Reason::CancelRequested);
+    assert_eq!(scheduler.cancel(id, Reason::CancelRequested), ended);
+    assert_eq!(scheduler.next_due(), None);
+    scheduler.ended(id);
+    assert_eq!(scheduler.counts(), (0, 0));
 }

@@ -1,5 +1,7 @@
 //! What can happen to a job in the store: one change, one transaction.
 
+use std::time::Duration;
+
 use jiff::{Timestamp, Unit};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
@@ -37,8 +39,8 @@ pub(crate) enum Transition {
     Start,
     /// Its agent works.
     AgentStarted,
-    /// It waits again.
-    Requeue { attempt: u32, retries_used: u32 },
+    /// It waits again, after a pause.
+    Requeue { attempt: u32, retries_used: u32, pause: Duration },
     /// Somebody wants it to end.
     Cancel(Reason),
     /// It ends; the terminal event is made of the outcome and appended last.
@@ -154,10 +156,11 @@ impl Change {
             Transition::AgentStarted => {
                 run("UPDATE jobs SET agent_started = 1 WHERE row = ?", params![row])?;
             }
-            Transition::Requeue { attempt, retries_used } => {
+            Transition::Requeue { attempt, retries_used, pause } => {
                 let sql = "UPDATE jobs SET state = 'queued', attempt = ?, retries_used = ?,
-                           worker = NULL WHERE row = ?";
-                run(sql, params![attempt, retries_used, row])?;
+                           not_before = ?, worker = NULL WHERE row = ?";
+                let not_before = (!pause.is_zero()).then(|| (now() + *pause).as_millisecond());
+                run(sql, params![attempt, retries_used, not_before, row])?;
             }
             Transition::Cancel(reason) => {
                 let sql = "UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE row = ?";

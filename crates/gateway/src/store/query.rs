@@ -43,6 +43,8 @@ pub(crate) struct OpenJob {
     pub(crate) attempt: u32,
     pub(crate) agent_started: bool,
     pub(crate) cancel: Option<Reason>,
+    /// Until when it pauses.
+    pub(crate) not_before: Option<Timestamp>,
     pub(crate) concurrency_key: Option<String>,
     pub(crate) worker: Option<WorkerId>,
 }
@@ -159,7 +161,8 @@ impl Store {
     pub(crate) async fn open_jobs(&self) -> Result<Vec<OpenJob>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT row, id, token, priority, retries, retries_used, attempt,
-                       agent_started, cancel, concurrency_key, worker, repo FROM jobs
+                       agent_started, cancel, concurrency_key, worker, repo, not_before
+                       FROM jobs
                        WHERE state IN ('queued', 'running') ORDER BY row";
             connection.prepare(sql)?.query_map([], open_job)?.collect()
         })
@@ -246,6 +249,7 @@ fn open_job(row: &Row<'_>) -> rusqlite::Result<OpenJob> {
         concurrency_key: row.get(9)?,
         worker: worker.map(|_| parsed(row, 10)).transpose()?,
         repo: row.get(11)?,
+        not_before: time(row, 12)?,
     })
 }
 

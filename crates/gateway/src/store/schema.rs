@@ -14,7 +14,11 @@ use super::error::OpenError;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Each entry is one step from the empty file to today's tables; entries are only ever added.
-const STEPS: &[M<'static>] = &[M::up(include_str!("schema.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("schema.sql")),
+    // Until when a queued job pauses before its next attempt.
+    M::up("ALTER TABLE jobs ADD COLUMN not_before INTEGER"),
+];
 
 pub(super) fn path(folder: &Path) -> PathBuf {
     folder.join("oneshift.db")

@@ -103,7 +103,10 @@ async fn nothing_is_added_after_the_end() {
     assert!(bench.store.change(ended(job)).await.unwrap().was_open);
     let second = Transition::End(Box::new(Outcome::cancelled(Reason::CancelRequested, "late")));
     assert!(!bench.store.change(Change::new(job, second)).await.unwrap().was_open);
-    let mut late = Change::new(job, Transition::Requeue { attempt: 1, retries_used: 0 });
+    let mut late = Change::new(
+        job,
+        Transition::Requeue { attempt: 1, retries_used: 0, pause: Duration::ZERO },
+    );
     late.events = vec![output(job, "late")];
     assert!(!bench.store.change(late).await.unwrap().was_open);
     let record = bench.store.job(job.id).await.unwrap().unwrap();

@@ -6,7 +6,7 @@ use service::protocol::job::JobState;
 use service::protocol::{Reason, State};
 
 use crate::support::{
-    Gateway, Setup, assert_whole, follow, job, names, outcome, read_all, read_until,
+    Gateway, Setup, assert_whole, follow, job, job_with, names, outcome, read_all, read_until,
 };
 use crate::worker::Worker;
 
@@ -116,6 +116,33 @@ async fn a_running_job_can_be_cancelled_right_after_a_restart() {
     let (_, data) = gateway.stop().await;
     worker.kill();
     let gateway = Gateway::with(Setup { data: Some(data), ..Setup::default() }).await;
+    gateway.endpoint().cancel(id).await.unwrap();
+    let frames = read_all(follow(&gateway, id)).await;
+    assert_whole(&frames);
+    assert_eq!(outcome(&frames).state, State::Cancelled);
+}
+
+#[tokio::test]
+async fn a_retry_goes_on_with_its_pause_and_can_be_cancelled_in_it() {
+    let gateway = Gateway::start().await;
+    let _first = Worker::workflow(&gateway).await;
+    let body = job_with("failonce", serde_json::json!({ "retries": 1 }));
+    let mut stream = gateway.submit(body).await;
+    let id = stream.job();
+    let frames = read_until(&mut stream, "queued").await;
+    assert!(frames.last().unwrap().data.contains("retry 1 of 1 in 1 s: too many"), "{frames:?}");
+    let (address, data) = gateway.stop().await;
+    // Later than any pause may end: as if the clock had been set back by a day.
+    let file = rusqlite::Connection::open(data.path().join("oneshift.db")).unwrap();
+    let later = "UPDATE jobs SET not_before = not_before + 86400000 WHERE not_before > created_at";
+    assert_eq!(file.execute(later, []).unwrap(), 1);
+    drop(file);
+    let setup = Setup { data: Some(data), address: Some(address), ..Setup::default() };
+    let gateway = Gateway::with(setup).await;
+    let _second = Worker::workflow(&gateway).await;
+    let other = gateway.submit(job("hello")).await;
+    assert_eq!(outcome(&read_all(other).await).state, State::Completed);
+    assert_eq!(gateway.view(id).await.state, JobState::Queued);
     gateway.endpoint().cancel(id).await.unwrap();
     let frames = read_all(follow(&gateway, id)).await;
     assert_whole(&frames);
