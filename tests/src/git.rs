@@ -1,8 +1,11 @@
 //! The real git, the same on every machine: no configuration of the user or the system.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
 
 /// Variables that make git forget the machine it is on.
 pub(crate) const ISOLATION: [(&str, &str); 10] = [
@@ -43,4 +46,29 @@ pub fn run<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = A
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}: {errors}", output.status);
     String::from_utf8(output.stdout).expect("the output is UTF-8").trim_end().to_owned()
+}
+
+/// A fresh clone of `repository` at `commit` to which git has applied `patch`.
+///
+/// # Panics
+/// When git refuses the patch.
+#[must_use]
+pub fn applied(repository: &Path, commit: &str, patch: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("there is room for a temporary folder");
+    run(
+        folder.path(),
+        ["clone".as_ref(), "--quiet".as_ref(), repository.as_os_str(), ".".as_ref()],
+    );
+    run(folder.path(), ["checkout", "--quiet", "--detach", commit]);
+    for arguments in [&["apply", "--check", "-"][..], &["apply", "-"]] {
+        let mut child = command(folder.path(), arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("git is installed");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(patch.as_bytes()).expect("git reads it all");
+        drop(stdin);
+        assert!(child.wait().expect("git ends").success(), "git refuses {patch}");
+    }
+    folder
 }

@@ -1,0 +1,74 @@
+//! What the kernel knows of running programs.
+
+use std::fs;
+use std::path::Path;
+
+/// A process, as it was when it was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its id.
+    pub id: u32,
+    /// Its program's name, cut off after 15 bytes.
+    pub name: String,
+    /// Who started it, or took it over.
+    pub parent: u32,
+}
+
+/// Whether a process is there and not a zombie.
+#[must_use]
+pub fn is_alive(id: u32) -> bool {
+    look_at(id).is_some()
+}
+
+/// The processes that `parent` has started and that still run.
+#[must_use]
+pub fn children_of(parent: u32) -> Vec<Seen> {
+    all().into_iter().filter(|seen| seen.parent == parent).collect()
+}
+
+/// The processes whose working directory is `folder` or below it.
+#[must_use]
+pub fn working_below(folder: &Path) -> Vec<Seen> {
+    let works_there = |seen: &Seen| {
+        let place = fs::read_link(format!("/proc/{}/cwd", seen.id));
+        place.is_ok_and(|place| place.starts_with(folder))
+    };
+    all().into_iter().filter(works_there).collect()
+}
+
+fn all() -> Vec<Seen> {
+    let entries = fs::read_dir("/proc").expect("/proc is there on Linux").flatten();
+    let id = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    entries.filter_map(id).filter_map(look_at).collect()
+}
+
+/// By `proc_pid_stat(5)`: id, name in parentheses, state, parent.
+fn look_at(id: u32) -> Option<Seen> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let (head, tail) = stat.rsplit_once(')')?;
+    let (_, name) = head.split_once('(')?;
+    let mut fields = tail.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    Some(Seen { id, name: name.to_owned(), parent: fields.next()?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_seen_as_long_as_it_runs() {
+        let mut child = Command::new("sleep").arg("1000").current_dir("/").spawn().unwrap();
+        let id = child.id();
+        let seen = children_of(std::process::id());
+        assert!(seen.iter().any(|seen| seen.id == id), "{seen:?}");
+        assert!(is_alive(id));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!is_alive(id));
+    }
+}
