@@ -30,31 +30,16 @@ pub(crate) struct Effort {
     pub(crate) short_lines: u64,
     /// Long lines that the agent prints, 8 KiB each.
     pub(crate) long_lines: u64,
-    /// Files and commits of the repository that is pulled.
-    pub(crate) files: usize,
-    pub(crate) commits: usize,
 }
 
 impl Effort {
     /// For figures to be written down.
-    pub(crate) const FULL: Self = Self {
-        jobs: 200,
-        rounds: 10,
-        short_lines: 400_000,
-        long_lines: 40_000,
-        files: 2_000,
-        commits: 200,
-    };
+    pub(crate) const FULL: Self =
+        Self { jobs: 200, rounds: 10, short_lines: 400_000, long_lines: 40_000 };
 
     /// For a rough idea.
-    pub(crate) const QUICK: Self = Self {
-        jobs: 20,
-        rounds: 3,
-        short_lines: 50_000,
-        long_lines: 5_000,
-        files: 2_000,
-        commits: 20,
-    };
+    pub(crate) const QUICK: Self =
+        Self { jobs: 20, rounds: 3, short_lines: 50_000, long_lines: 5_000 };
 }
 
 /// Measures everything, one after the other.

@@ -7,27 +7,41 @@ use anyhow::Context;
 use client::protocol::event::{Event, Payload, Step, StepState};
 use client::protocol::request::DeliverMode;
 
+use super::git::Shape;
 use super::samples::Samples;
 use super::{Effort, Row, World, agent, git};
 
+/// A repository with a long history, where most of a clone is the history, and one with many files,
+/// where most of it is writing them.
+const SHAPES: [Shape; 2] =
+    [Shape { files: 300, commits: 3_000 }, Shape { files: 2_000, commits: 20 }];
+
 pub(super) async fn measure(world: &World, effort: Effort) -> anyhow::Result<Vec<Row>> {
-    let large = world.place("large");
-    git::make(&large, effort.files, effort.commits).await?;
-    let address = format!("file://{}", large.display());
+    let mut rows = Vec::new();
+    for shape in SHAPES {
+        rows.push(measure_one(world, effort, shape).await?);
+    }
+    Ok(rows)
+}
+
+async fn measure_one(world: &World, effort: Effort, shape: Shape) -> anyhow::Result<Row> {
+    let Shape { files, commits } = shape;
+    let origin = world.place(&format!("origin-{files}-{commits}"));
+    git::make(&origin, shape).await?;
+    let address = format!("file://{}", origin.display());
     let (mut fresh, mut known) = (Vec::new(), Vec::new());
-    pull(world, &large).await?;
+    pull(world, &origin).await?;
     for round in 0..effort.rounds {
-        let to = world.place(&format!("fresh-{round}"));
+        // Left there: removing many files makes the file system slow for who comes next.
+        let to = world.place(&format!("fresh-{files}-{commits}-{round}"));
         fresh.push(git::clone(&address, &to).await?);
-        std::fs::remove_dir_all(&to)?;
-        known.push(pull(world, &large).await?);
+        known.push(pull(world, &origin).await?);
     }
     let (fresh, known) = (Samples::new(fresh), Samples::new(known));
-    let what = format!("second pull, {} files, {} commits", effort.files, effort.commits);
-    let row = Row::times(what, &known)
+    let row = Row::times(format!("second pull, {files} files, {commits} commits"), &known)
         .over("ms fresh git clone", fresh.median())
         .bar("10 x faster", |row| row.ratio() <= 0.1);
-    Ok(vec![row])
+    Ok(row)
 }
 
 /// Runs a job that changes nothing, and returns how long its pull took from outside.

@@ -123,10 +123,8 @@ impl Report {
             system.machine().to_string_lossy(),
         );
         let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-        let Effort { jobs, rounds, files, commits, .. } = effort;
-        let effort = format!(
-            "{jobs} jobs for latencies, {rounds} rounds of the rest, {files} files and {commits} commits to pull"
-        );
+        let Effort { jobs, rounds, .. } = effort;
+        let effort = format!("{jobs} jobs for latencies, {rounds} rounds of the rest");
         Self { machine, build, effort, rows: Vec::new() }
     }
 

@@ -42,7 +42,7 @@ impl World {
         let binaries = Binaries::find(config)?;
         let folder = tempfile::Builder::new().prefix("oneshift-bench-").tempdir()?;
         let small = folder.path().join("small");
-        git::make(&small, 10, 1).await?;
+        git::make(&small, git::Shape { files: 10, commits: 0 }).await?;
         let surroundings = surroundings(config, &binaries, folder.path(), "stack")?;
         let stack = Stack::start(&binaries, &surroundings, SIZES).await?;
         let gateway = Endpoint::new(stack.inside().base(), None)?;
