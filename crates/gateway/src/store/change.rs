@@ -57,6 +57,8 @@ pub(crate) struct Changed {
     /// After [`Transition::End`]: the job's last events, which nobody has been shown yet. Whoever
     /// ended the job does that, once it is out of the way of other jobs.
     pub(crate) end: Option<Chunk>,
+    /// Whether a credential was wiped.
+    pub(super) has_wiped: bool,
 }
 
 impl Change {
@@ -93,14 +95,14 @@ impl Change {
             return Ok((Changed { was_open: true, ..Changed::default() }, None));
         }
         let pieces = self.write_pieces(connection, pieces)?;
-        let request = self.transit(connection, pieces)?;
+        let mut changed = Changed { was_open: true, ..Changed::default() };
+        self.transit(connection, pieces, &mut changed)?;
         let mut events = std::borrow::Cow::from(&self.events);
         let mut is_end = false;
         if let Transition::End(outcome) = &self.transition {
             events.to_mut().push(end(self.job, (**outcome).clone(), pieces));
             is_end = true;
         }
-        let mut changed = Changed { was_open: true, request, end: None };
         if events.is_empty() {
             return Ok((changed, None));
         }
@@ -132,10 +134,15 @@ impl Change {
         Ok(count)
     }
 
-    fn transit(&self, connection: &Connection, pieces: i64) -> rusqlite::Result<Option<Value>> {
+    fn transit(
+        &self,
+        connection: &Connection,
+        pieces: i64,
+        changed: &mut Changed,
+    ) -> rusqlite::Result<()> {
         let row = self.job.row;
         let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-            connection.prepare_cached(sql)?.execute(values).map(drop)
+            connection.prepare_cached(sql)?.execute(values)
         };
         match &self.transition {
             Transition::Stay | Transition::Wait => {}
@@ -147,7 +154,7 @@ impl Change {
                 if pieces > 0 {
                     run("DELETE FROM patches WHERE job = ?", params![row])?;
                 }
-                return request(connection, row).map(Some);
+                changed.request = Some(request(connection, row)?);
             }
             Transition::Start => {
                 let sql = "UPDATE jobs SET started_at = ? WHERE row = ?";
@@ -174,10 +181,10 @@ impl Change {
                 run(sql, params![state, now().as_millisecond(), json(&outcome), row])?;
                 let sql = "UPDATE requests SET secret_repo_url = NULL
                            WHERE job = ? AND secret_repo_url IS NOT NULL";
-                run(sql, params![row])?;
+                changed.has_wiped = run(sql, params![row])? > 0;
             }
         }
-        Ok(None)
+        Ok(())
     }
 }
 

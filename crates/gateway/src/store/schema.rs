@@ -11,7 +11,7 @@ use rusqlite_migration::{M, Migrations};
 use super::error::OpenError;
 
 /// How long SQLite waits for somebody who looks at the file with another program.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Each entry is one step from the empty file to today's tables; entries are only ever added.
 const STEPS: &[M<'static>] = &[
@@ -39,7 +39,7 @@ pub(super) fn open_for_writing(folder: &Path) -> Result<Connection, OpenError> {
         connection.pragma_update(None, "cache_size", -4096)?;
         connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
         // A credential does not outlive its job in a free page.
-        connection.pragma_update(None, "secure_delete", "FAST")?;
+        connection.pragma_update(None, "secure_delete", "ON")?;
         connection.set_prepared_statement_cache_capacity(64);
         Migrations::from_slice(STEPS).to_latest(&mut connection)?;
         Ok::<_, rusqlite_migration::Error>(connection)

@@ -130,6 +130,31 @@ async fn credentials_reach_the_worker_and_are_gone_after_the_end() {
     assert!(!file.windows(6).any(|bytes| bytes == b"s3cret"));
 }
 
+/// The files of the store that hold the password of [`record`].
+fn betraying(bench: &Bench) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(bench.folder.path()).unwrap().flatten().map(|file| file.path());
+    let betrays =
+        |file: &PathBuf| std::fs::read(file).unwrap().windows(6).any(|bytes| bytes == b"s3cret");
+    files.filter(betrays).collect()
+}
+
+#[tokio::test]
+async fn no_file_of_a_running_store_keeps_the_credentials_of_an_ended_job() {
+    let bench = Bench::open();
+    // The longer one does not fit into a page.
+    for prompt in ["p".to_owned(), "p".repeat(50_000)] {
+        let new = record(json!({ "prompt": prompt }));
+        let job = JobRef { id: new.id, row: bench.store.insert(new).await.unwrap() };
+        assert!(!betraying(&bench).is_empty(), "a job that waits needs them");
+        bench.store.change(ended(job)).await.unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while !betraying(&bench).is_empty() {
+            assert!(std::time::Instant::now() < deadline, "{:?}", betraying(&bench));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_patch_belongs_to_the_attempt_that_made_it() {
     let bench = Bench::open();

@@ -1,6 +1,7 @@
 //! The one thread that writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 use service::protocol::JobId;
@@ -10,12 +11,16 @@ use super::Counts;
 use super::change::{Change, Changed};
 use super::error::StoreError;
 use super::insert::NewRecord;
+use super::schema::BUSY_TIMEOUT;
 use crate::chunk::Chunk;
 use crate::live::Live;
 
 /// Most requests, and about most bytes, of one transaction: a later one waits for the next.
 const MAX_BATCH: usize = 512;
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long the emptying of the log may wait for those who read in it; reads are short.
+const LOG_WAIT: Duration = Duration::from_millis(100);
 
 pub(super) enum Work {
     Write(Request),
@@ -38,11 +43,14 @@ pub(super) struct Writer {
     connection: Connection,
     live: Arc<Live>,
     counts: Arc<Counts>,
+    /// Whether SQLite's log may hold credentials that were wiped since.
+    has_stale_log: bool,
 }
 
 impl Writer {
     pub(super) fn new(connection: Connection, live: Arc<Live>, counts: Arc<Counts>) -> Self {
-        Self { connection, live, counts }
+        // What an earlier run left in the log may hold any.
+        Self { connection, live, counts, has_stale_log: true }
     }
 
     pub(super) fn run(mut self, mut work: mpsc::Receiver<Work>) {
@@ -51,9 +59,28 @@ impl Writer {
             if !batch.is_empty() {
                 self.commit_all(batch);
             }
+            if self.has_stale_log && (is_last || work.is_empty()) {
+                self.empty_log();
+            }
             if is_last {
                 return;
             }
+        }
+    }
+
+    /// Moves what is in SQLite's log into the file proper, where wiped is wiped. If somebody reads
+    /// in it for too long, this is left to another time.
+    fn empty_log(&mut self) {
+        let empty = || {
+            self.connection.busy_timeout(LOG_WAIT)?;
+            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let was_blocked = self.connection.query_row(sql, [], |row| row.get::<_, bool>(0))?;
+            self.connection.busy_timeout(BUSY_TIMEOUT)?;
+            Ok::<_, rusqlite::Error>(was_blocked)
+        };
+        match empty() {
+            Ok(was_blocked) => self.has_stale_log = was_blocked,
+            Err(error) => tracing::error!(%error, "the store's log cannot be emptied"),
         }
     }
 
@@ -77,6 +104,9 @@ impl Writer {
         let written = written?;
         transaction.commit()?;
         self.counts.add(batch.len());
+        let has_wiped =
+            |(it, _): &(Written, _)| matches!(it, Written::Changed(changed) if changed.has_wiped);
+        self.has_stale_log |= written.iter().any(has_wiped);
         Ok(written)
     }
 
