@@ -31,17 +31,20 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
+    let hardened = hardening::harden();
     let arguments = Arguments::parse();
-    match start(&arguments) {
+    match start(&arguments, hardened) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&error),
     }
 }
 
-fn start(arguments: &Arguments) -> Result<(), Failure> {
+fn start(arguments: &Arguments, hardened: std::io::Result<()>) -> Result<(), Failure> {
     let environment = Environment::from_process();
     telemetry::start(&environment)?;
-    hardening::harden();
+    if let Err(error) = hardened {
+        tracing::warn!(%error, "this process may be read by others of the same user");
+    }
     hardening::follow_supervisor(&environment)?;
     let config = Config::read(&environment, arguments.no_auth)?;
     raise_file_limit();

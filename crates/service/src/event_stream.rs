@@ -20,7 +20,14 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 /// An answer that carries `frames`, already encoded, with the retry hint before them and comments
 /// in their pauses.
 pub fn respond(job: JobId, frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let lines = async_stream::stream! {
+    answer(job, lines(frames))
+}
+
+/// `frames`, already encoded, with the retry hint before them and comments in their pauses.
+pub(crate) fn lines(
+    frames: impl Stream<Item = Bytes> + Send + 'static,
+) -> impl Stream<Item = Bytes> + Send + 'static {
+    async_stream::stream! {
         yield Bytes::from_static(RETRY_HINT.as_bytes());
         let mut frames = std::pin::pin!(frames);
         loop {
@@ -30,7 +37,11 @@ pub fn respond(job: JobId, frames: impl Stream<Item = Bytes> + Send + 'static) -
                 Err(_) => yield Bytes::from_static(KEEP_ALIVE.as_bytes()),
             }
         }
-    };
+    }
+}
+
+/// An answer that carries these lines of a job's stream.
+pub(crate) fn answer(job: JobId, lines: impl Stream<Item = Bytes> + Send + 'static) -> Response {
     let mut response = Response::new(Body::from_stream(lines.map(Ok::<_, Infallible>)));
     let headers = response.headers_mut();
     let mut set = |name: header::HeaderName, value: &str| {

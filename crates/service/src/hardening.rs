@@ -7,14 +7,14 @@ use crate::config::{ConfigError, Environment};
 /// Keeps other processes of the same user from reading this one's memory and environment, and this
 /// one and its children from gaining privileges.
 ///
-/// Swarm's `stack deploy` ignores `security_opt`, so no-new-privileges is set here.
-pub fn harden() {
-    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "cannot make this process unreadable for others");
-    }
-    if let Err(error) = rustix::thread::set_no_new_privs(true) {
-        tracing::warn!(%error, "cannot give up gaining privileges");
-    }
+/// Swarm's `stack deploy` ignores `security_opt`, so no-new-privileges is set here. A process does
+/// this before anything else: until then an agent of the same user may read its environment.
+///
+/// # Errors
+/// When the system refuses.
+pub fn harden() -> std::io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
 /// Ties this process to the supervisor whose id is in `ONESHIFT_SUPERVISOR`, if that is set: when

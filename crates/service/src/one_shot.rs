@@ -4,6 +4,7 @@
 //! A worker implements [`Shift`] for each kind of job and hands them to [`OneShot`].
 
 mod attach;
+mod chatter;
 mod config;
 mod job;
 mod log;

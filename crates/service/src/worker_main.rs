@@ -17,12 +17,15 @@ pub fn worker_main(
     kind: WorkerKind,
     setup: impl FnOnce(&Environment, OneShotConfig) -> Result<OneShot, ConfigError>,
 ) -> ExitCode {
+    let hardened = hardening::harden();
     if std::env::args().nth(1).as_deref() == Some("--version") {
         return print_version(kind);
     }
     let environment = Environment::from_process();
     let started = telemetry::start(&environment).and_then(|()| {
-        hardening::harden();
+        if let Err(error) = hardened {
+            tracing::warn!(%error, "this process may be read by others of the same user");
+        }
         hardening::follow_supervisor(&environment)?;
         setup(&environment, OneShotConfig::read(&environment, kind)?)
     });

@@ -1,10 +1,16 @@
 //! The volume that git-pull and claude-exec share.
 
+mod job_lock;
+mod remove;
+
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use protocol::{JobId, WorkspaceId};
+
+pub use job_lock::JobLock;
+pub use remove::remove_tree;
 
 /// The file that holds the workspace's id.
 const MARKER: &str = ".oneshift-workspace";

@@ -54,8 +54,10 @@ impl Shift for Stage {
             "wait" => job.stopped().await.into_outcome(),
             "hang" => std::future::pending().await,
             "panic" => panic!("as asked"),
-            "many" => {
-                for _ in 0..3000 {
+            "many" | "flood" => {
+                // A flood is more than a connection's buffers hold.
+                let count = if request.scene == "many" { 3000 } else { 30_000 };
+                for _ in 0..count {
                     job.emit(output());
                 }
                 job.stopped().await.into_outcome()
@@ -244,6 +246,18 @@ async fn a_job_that_nobody_reads_ends_as_caller_lost_and_the_worker_exits_unrepo
     let worker = start([]).await;
     drop(play(&worker.endpoint, "wait").await.unwrap());
     assert_eq!(worker.exit.await.unwrap().unwrap(), Exit::Unreported);
+}
+
+#[tokio::test]
+async fn a_reader_that_is_connected_but_never_reads_is_nobody() {
+    use tokio::io::AsyncWriteExt;
+    let worker = start([("ONESHIFT_READER_WAIT_SECONDS", "1")]).await;
+    let address = worker.endpoint.base().trim_start_matches("http://");
+    let mut silent = tokio::net::TcpStream::connect(address).await.unwrap();
+    let post = "POST /api/play HTTP/1.1\r\nhost: localhost\r\ncontent-length: 17\r\n\r\n{\"scene\":\"flood\"}";
+    silent.write_all(post.as_bytes()).await.unwrap();
+    assert_eq!(worker.exit.await.unwrap().unwrap(), Exit::Unreported);
+    drop(silent);
 }
 
 #[tokio::test]

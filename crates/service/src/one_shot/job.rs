@@ -17,6 +17,9 @@ pub struct Job {
     pub(super) shared: Arc<Shared>,
 }
 
+/// How much a job may say, in bytes of JSON: the gateway keeps less, a worker alone has only a disk.
+const MAX_CHATTER_BYTES: u64 = 1024 * 1024 * 1024;
+
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) id: JobId,
@@ -80,7 +83,7 @@ impl Job {
             is_named: named.is_some(),
             needs_confirmation,
             created_at: now(),
-            log: Arc::default(),
+            log: Arc::new(EventLog::new(id, MAX_CHATTER_BYTES)),
             outcome: OnceLock::new(),
             stop,
         };
@@ -172,6 +175,6 @@ impl Job {
 }
 
 /// The time, to the millisecond: more digits would only make events longer.
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::now().round(Unit::Millisecond).expect("the clock is within jiff's range")
 }

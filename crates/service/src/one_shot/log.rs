@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::Stream;
 use protocol::sse::{Frame, Parser, encode_parts};
-use protocol::{Event, event};
+use protocol::{Event, JobId, event};
 use tokio::sync::watch;
 
+use super::chatter::{Admission, Chatter};
 use super::spill::{Extent, Spill};
 
 /// Frames are kept and handed on in pieces of about this size: one write to a socket.
@@ -34,7 +35,7 @@ pub(super) struct Head {
     pub(super) has_ended: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     /// Full segments, oldest first.
     segments: VecDeque<Segment>,
@@ -42,6 +43,7 @@ struct Inner {
     open: Segment,
     spill: Option<Spill>,
     head: Head,
+    chatter: Chatter,
 }
 
 #[derive(Debug, Default)]
@@ -75,13 +77,19 @@ enum Found {
     Nothing,
 }
 
-impl Default for EventLog {
-    fn default() -> Self {
-        Self { inner: Mutex::default(), head: watch::Sender::new(Head::default()) }
-    }
-}
-
 impl EventLog {
+    /// An empty log, in which the job may say so many bytes beside what must be said.
+    pub(super) fn new(job: JobId, max_chatter_bytes: u64) -> Self {
+        let inner = Inner {
+            segments: VecDeque::new(),
+            open: Segment::default(),
+            spill: None,
+            head: Head::default(),
+            chatter: Chatter::new(job, max_chatter_bytes),
+        };
+        Self { inner: Mutex::new(inner), head: watch::Sender::new(Head::default()) }
+    }
+
     /// Appends an event; after the terminal one further events are dropped.
     pub(super) fn append(&self, event: &Event) {
         let data = serde_json::to_string(event).expect("events hold nothing that JSON cannot");
@@ -173,6 +181,14 @@ impl EventLog {
 
 impl Inner {
     fn push(&mut self, name: &str, data: &str) {
+        match self.chatter.admit(name, data) {
+            Admission::Keep => self.write(name, data),
+            Admission::Drop => {}
+            Admission::Replace(notice) => self.write("agent", &notice),
+        }
+    }
+
+    fn write(&mut self, name: &str, data: &str) {
         if self.head.has_ended {
             return;
         }
@@ -240,7 +256,7 @@ fn offset_after(bytes: &[u8], first: u64, position: u64) -> usize {
 mod tests {
     use futures_util::StreamExt;
     use protocol::event::{Step, Stream as Source};
-    use protocol::{JobId, Outcome, Payload};
+    use protocol::{Outcome, Payload};
 
     use super::*;
 
@@ -263,7 +279,7 @@ mod tests {
     }
 
     fn filled(events: u64) -> Arc<EventLog> {
-        let log = Arc::new(EventLog::default());
+        let log = Arc::new(EventLog::new(JobId::random(), u64::MAX));
         let job_id = JobId::random();
         let at = jiff::Timestamp::UNIX_EPOCH;
         for _ in 1..events {
@@ -286,7 +302,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_came_early_gets_what_comes_late() {
-        let log = Arc::new(EventLog::default());
+        let log = Arc::new(EventLog::new(JobId::random(), u64::MAX));
         let reader = tokio::spawn({
             let log = Arc::clone(&log);
             async move { ids(&log, 0).await }
@@ -296,6 +312,27 @@ mod tests {
         tokio::task::yield_now().await;
         log.append(&Event { payload: Outcome::completed("two").into_payload(), job_id, at });
         assert_eq!(reader.await.unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn a_job_that_says_too_much_is_cut_short_once_but_ends_properly() {
+        let (job_id, at) = (JobId::random(), jiff::Timestamp::UNIX_EPOCH);
+        let log = EventLog::new(job_id, 5000);
+        let patch = Payload::Output {
+            step: Step::Deliver,
+            stream: Source::Patch,
+            text: "diff".to_owned(),
+            encoding: None,
+        };
+        for _ in 0..10 {
+            log.append(&Event { payload: output(&"x".repeat(1000)), job_id, at });
+        }
+        log.append(&Event { payload: patch.clone(), job_id, at });
+        log.append(&Event { payload: Outcome::completed("done").into_payload(), job_id, at });
+        let payloads: Vec<Payload> = log.all_events().into_iter().map(|e| e.payload).collect();
+        let names: Vec<&str> = payloads.iter().map(Payload::name).collect();
+        assert_eq!(names, [["output"; 4].as_slice(), &["agent", "output", "completed"]].concat());
+        assert_eq!(payloads[5], patch);
     }
 
     #[test]

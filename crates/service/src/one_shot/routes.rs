@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use client::NamedJob;
-use futures_util::StreamExt;
 use protocol::headers::{ATTEMPT, CONFIRMATION, JOB};
 use protocol::worker::{Busyness, Status};
 use protocol::{ErrorCode, Outcome, Reason, WorkerKind, request};
@@ -139,18 +138,9 @@ fn named_job(headers: &HeaderMap) -> Result<Option<NamedJob>, ApiError> {
 /// confirmed.
 fn follow(worker: &Worker, job: &Job, position: u64) -> Response {
     let reader = worker.slot.reader();
-    let needs_confirmation = job.shared.needs_confirmation;
-    let mut frames = Box::pin(Arc::clone(&job.shared.log).follow(position));
-    let stream = async_stream::stream! {
-        while let Some(bytes) = frames.next().await {
-            yield bytes;
-        }
-        // Polled again after the last frame: it is on its way to the reader.
-        if !needs_confirmation {
-            reader.has_all();
-        }
-    };
-    event_stream::respond(job.id(), stream)
+    let frames = Box::pin(Arc::clone(&job.shared.log).follow(position));
+    let lines = Box::pin(event_stream::lines(frames));
+    event_stream::answer(job.id(), reader.watch(lines, !job.shared.needs_confirmation))
 }
 
 fn find(worker: &Worker, id: &str) -> Result<Job, ApiError> {

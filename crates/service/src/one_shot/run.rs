@@ -98,7 +98,7 @@ impl OneShot {
         let done = CancellationToken::new();
         let limits = serve::Limits { connections: MAX_CONNECTIONS, linger: LINGER };
         let server = tokio::spawn(serve(listener, router, limits, done.clone().cancelled_owned()));
-        let exit = Life { config, slot, jobs, stop }.live().await;
+        let exit = Life { config, slot, jobs, stop, is_told_to_stop: false }.live().await;
         done.cancel();
         let _ = server.await;
         Ok(exit)
@@ -124,6 +124,8 @@ struct Life {
     slot: Arc<Slot>,
     jobs: mpsc::Receiver<(Job, Work)>,
     stop: mpsc::Receiver<()>,
+    /// Whether a signal came at the same time as the job.
+    is_told_to_stop: bool,
 }
 
 impl Life {
@@ -131,9 +133,13 @@ impl Life {
         let (job, work) = loop {
             tokio::select! {
                 Some(job) = self.jobs.recv() => break job,
-                _ = self.stop.recv() => if self.slot.close_if_idle() {
-                    return Exit::Idle;
-                },
+                _ = self.stop.recv() => {
+                    if self.slot.close_if_idle() {
+                        return Exit::Idle;
+                    }
+                    // A job has just come: it gets the drain time.
+                    self.is_told_to_stop = true;
+                }
             }
         };
         let span = tracing::info_span!("job", job.id = %job.id(), job.attempt = job.attempt());
@@ -152,7 +158,7 @@ impl Life {
         });
         let mut work = tokio::spawn(work(job.clone()).in_current_span());
         let aborted = AbortOnDrop(work.abort_handle());
-        let watching = watch(job, &self.slot, &self.config, &mut self.stop);
+        let watching = self.watch(job);
         let outcome = tokio::select! {
             ended = &mut work => ended.unwrap_or_else(|error| {
                 tracing::error!(%error, "the job's work panicked");
@@ -164,6 +170,42 @@ impl Life {
         tracing::info!(state = ?outcome.state, reason = ?outcome.reason, "the job ended");
         job.end(outcome.clone());
         outcome
+    }
+
+    /// Asks the job to end when its reader is gone or the worker must stop, and resolves when it has
+    /// been asked, by whomever, and has not ended in good time.
+    async fn watch(&mut self, job: &Job) -> Stop {
+        let wait = self.config.reader_wait;
+        let slot = Arc::clone(&self.slot);
+        let mut abandoned = pin!(slot.abandoned(wait));
+        let mut drained = pin!(self.drained());
+        let mut stopped = pin!(job.stopped());
+        let stop = tokio::select! {
+            stop = &mut stopped => stop,
+            () = &mut abandoned => {
+                let seconds = wait.as_secs();
+                let message = format!("nobody has read this job's events for {seconds} s");
+                job.request_stop(Stop::new(Reason::CallerLost, message));
+                stopped.await
+            }
+            () = &mut drained => {
+                job.request_stop(Stop::new(Reason::WorkerStopped, "the worker was told to stop"));
+                stopped.await
+            }
+        };
+        tokio::time::sleep(STOP_GRACE).await;
+        tracing::error!("the job did not end when it was asked to");
+        stop
+    }
+
+    /// Waits for a signal, then for the end of the drain time or the next signal.
+    async fn drained(&mut self) {
+        if !self.is_told_to_stop && self.stop.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        let drain = self.config.drain;
+        tracing::info!(seconds = drain.as_secs(), "told to stop; the job may go on for that long");
+        let _ = tokio::time::timeout(drain, self.stop.recv()).await;
     }
 
     /// Waits until a reader has the outcome.
@@ -183,42 +225,4 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// Asks the job to end when its reader is gone or the worker must stop, and resolves when it has
-/// been asked, by whomever, and has not ended in good time.
-async fn watch(
-    job: &Job,
-    slot: &Slot,
-    config: &OneShotConfig,
-    stop: &mut mpsc::Receiver<()>,
-) -> Stop {
-    let mut drained = pin!(drained(stop, config.drain));
-    let mut abandoned = pin!(slot.abandoned(config.reader_wait));
-    let mut stopped = pin!(job.stopped());
-    let stop = tokio::select! {
-        stop = &mut stopped => stop,
-        () = &mut abandoned => {
-            let wait = config.reader_wait.as_secs();
-            let message = format!("nobody has read this job's events for {wait} s");
-            job.request_stop(Stop::new(Reason::CallerLost, message));
-            stopped.await
-        }
-        () = &mut drained => {
-            job.request_stop(Stop::new(Reason::WorkerStopped, "the worker was told to stop"));
-            stopped.await
-        }
-    };
-    tokio::time::sleep(STOP_GRACE).await;
-    tracing::error!("the job did not end when it was asked to");
-    stop
-}
-
-/// Waits for a signal, then for the end of the drain time or the next signal.
-async fn drained(stop: &mut mpsc::Receiver<()>, drain: Duration) {
-    if stop.recv().await.is_none() {
-        std::future::pending::<()>().await;
-    }
-    tracing::info!(seconds = drain.as_secs(), "told to stop; the job may go on for the drain time");
-    let _ = tokio::time::timeout(drain, stop.recv()).await;
 }

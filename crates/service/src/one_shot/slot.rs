@@ -1,8 +1,10 @@
 //! The one place for the one job.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use client::NamedJob;
+use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
 
 use super::job::Job;
@@ -89,7 +91,7 @@ impl Slot {
     /// Counts a reader in, until the answer is dropped.
     pub(super) fn reader(self: &std::sync::Arc<Self>) -> Reader {
         self.readers.send_modify(|count| *count += 1);
-        Reader { slot: std::sync::Arc::clone(self) }
+        Reader { slot: std::sync::Arc::clone(self), is_counted: true }
     }
 
     /// Waits until nobody has read for `wait`.
@@ -121,20 +123,47 @@ impl Slot {
     }
 }
 
-/// One reader of the job's stream.
+/// One reader of the job's stream. It counts while it waits for more, not while it leaves lying what
+/// it was given: a connection that is open and never read is nobody.
 pub(super) struct Reader {
     slot: std::sync::Arc<Slot>,
+    is_counted: bool,
 }
 
 impl Reader {
-    /// Notes that this reader has had the terminal event.
-    pub(super) fn has_all(&self) {
-        self.slot.set_delivered();
+    /// The stream, watched for whether anybody takes what it yields. With `is_delivery`, whoever has
+    /// taken all of it has the job's outcome.
+    pub(super) fn watch<S: Stream + Unpin>(
+        mut self,
+        mut stream: S,
+        is_delivery: bool,
+    ) -> impl Stream<Item = S::Item> {
+        futures_util::stream::poll_fn(move |context| {
+            self.count(true);
+            let polled = stream.poll_next_unpin(context);
+            match &polled {
+                Poll::Ready(Some(_)) => self.count(false),
+                // Polled again after the last frame: it is on its way to the reader.
+                Poll::Ready(None) if is_delivery => self.slot.set_delivered(),
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+            polled
+        })
+    }
+
+    fn count(&mut self, counts: bool) {
+        if self.is_counted != counts {
+            self.is_counted = counts;
+            let change = |count: &mut usize| {
+                *count = if counts { *count + 1 } else { *count - 1 };
+            };
+            self.slot.readers.send_modify(change);
+        }
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.slot.readers.send_modify(|count| *count -= 1);
+        self.count(false);
     }
 }
