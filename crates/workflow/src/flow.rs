@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use service::one_shot::{Job, Shift};
-use service::protocol::event::{StepEvent, StepState};
+use service::protocol::event::{AgentEvent, StepEvent, StepState};
 use service::protocol::request::{
     DeliverMode, DeliverRequest, ExecuteRequest, JobRequest, PullRequest, WorkflowRequest,
 };
@@ -13,8 +13,11 @@ use crate::step::{Step, StepEnd};
 use crate::verdict;
 use crate::workers::Workers;
 
-/// How long the salvage of a stopped job may take: a cancelled job must have ended within 5 s.
-const SALVAGE_LIMIT: Duration = Duration::from_millis(1500);
+/// A stopped job must have ended within 5 s, with what could be salvaged by then.
+const STOP_LIMIT: Duration = Duration::from_millis(4500);
+
+/// What salvage gets of it at least, however long the agent took to end.
+const SALVAGE_MIN: Duration = Duration::from_millis(1500);
 
 /// `POST /api/workflow`.
 pub(crate) struct Workflow {
@@ -38,7 +41,7 @@ impl Shift for Workflow {
             return pulled.outcome;
         }
         let executed = flow.execute(pulled.workspace).await;
-        let delivered = flow.deliver(&pulled, executed.workspace).await;
+        let delivered = flow.deliver(&pulled, &executed).await;
         verdict::of(&pulled.outcome, executed.outcome, delivered)
     }
 }
@@ -74,7 +77,7 @@ impl Flow<'_> {
     }
 
     /// Makes what the caller asked for of what is in the checkout, however the agent ended.
-    async fn deliver(&self, pulled: &StepEnd, workspace: Option<WorkspaceId>) -> Option<Outcome> {
+    async fn deliver(&self, pulled: &StepEnd, executed: &StepEnd) -> Option<Outcome> {
         if self.request.deliver.mode == DeliverMode::None {
             let skipped = StepEvent::new(StepName::Deliver, StepState::Skipped);
             self.job.emit(Payload::Step(Box::new(skipped)));
@@ -85,11 +88,18 @@ impl Flow<'_> {
             base: pulled.outcome.commit.clone(),
             deliver: self.request.deliver.clone(),
         };
-        let step = self.step(WorkerKind::GitPull, "/api/deliver", &body, workspace);
+        let step = self.step(WorkerKind::GitPull, "/api/deliver", &body, executed.workspace);
         if self.job.stop().is_none() {
             return Some(step.run().await.outcome);
         }
-        let salvage = tokio::time::timeout(SALVAGE_LIMIT, step.run_to_its_end()).await;
+        let spent = executed.stopped_at.map(|at| at.elapsed()).unwrap_or_default();
+        let limit = STOP_LIMIT.saturating_sub(spent).max(SALVAGE_MIN);
+        let salvage = tokio::time::timeout(limit, step.run_to_its_end()).await;
+        if salvage.is_err() {
+            let code = "salvage_failed".to_owned();
+            let message = "the changes could not be salvaged in time".to_owned();
+            self.job.emit(Payload::Agent(AgentEvent::Notice { code, message }));
+        }
         Some(salvage.ok()?.outcome)
     }
 

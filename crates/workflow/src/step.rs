@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use service::client::{ClientError, EventStream, NamedJob, Patience, Submission};
+use service::client::{ClientError, Endpoint, EventStream, NamedJob, Patience, Submission};
 use service::one_shot::{Job, Stop};
 use service::protocol::event::is_terminal;
 use service::protocol::sse::Frame;
@@ -36,6 +36,14 @@ pub(crate) struct StepEnd {
     pub(crate) outcome: Outcome,
     /// Where it was done.
     pub(crate) workspace: Option<WorkspaceId>,
+    /// Since when its worker has known that the job must end, if it must.
+    pub(crate) stopped_at: Option<Instant>,
+}
+
+impl StepEnd {
+    fn unstopped(outcome: Outcome, workspace: Option<WorkspaceId>) -> Self {
+        Self { outcome, workspace, stopped_at: None }
+    }
 }
 
 impl Step<'_> {
@@ -43,26 +51,28 @@ impl Step<'_> {
     pub(crate) async fn run(self) -> StepEnd {
         let (mut events, workspace) = match self.start().await {
             Ok(started) => started,
-            Err(outcome) => return StepEnd { outcome: *outcome, workspace: self.workspace },
+            Err(outcome) => return StepEnd::unstopped(*outcome, self.workspace),
         };
         let outcome = tokio::select! {
             outcome = self.relay(&mut events) => Some(outcome),
             _ = self.job.stopped() => None,
         };
-        let outcome = match outcome {
-            Some(outcome) => outcome,
-            None => self.stop(&mut events).await,
-        };
-        StepEnd { outcome, workspace }
+        match outcome {
+            Some(outcome) => StepEnd { outcome, workspace, stopped_at: None },
+            None => {
+                let stopped_at = Some(Instant::now());
+                StepEnd { outcome: self.stop(&mut events).await, workspace, stopped_at }
+            }
+        }
     }
 
     /// Does the step whether or not the job has been stopped.
     pub(crate) async fn run_to_its_end(self) -> StepEnd {
         match self.post().await {
             Ok((mut events, workspace)) => {
-                StepEnd { outcome: self.relay(&mut events).await, workspace }
+                StepEnd::unstopped(self.relay(&mut events).await, workspace)
             }
-            Err(outcome) => StepEnd { outcome: *outcome, workspace: self.workspace },
+            Err(outcome) => StepEnd::unstopped(*outcome, self.workspace),
         }
     }
 
@@ -99,6 +109,9 @@ impl Step<'_> {
                 Ok(events) => return Ok((events, found.workspace)),
                 Err(error) => error,
             };
+            if let Some(events) = self.taken_after_all(&found.endpoint, &error).await {
+                return Ok((events, found.workspace));
+            }
             let is_busy = matches!(error.code(), Some(ErrorCode::Busy | ErrorCode::Unavailable));
             if is_busy {
                 unreachable_since = None;
@@ -112,6 +125,17 @@ impl Step<'_> {
             }
             self.workers.pause().await;
         }
+    }
+
+    /// The step's events at a worker whose answer got lost, if it took the step: a second worker must
+    /// not be given the same step.
+    async fn taken_after_all(&self, worker: &Endpoint, error: &ClientError) -> Option<EventStream> {
+        if !matches!(error, ClientError::Unreachable { .. }) {
+            return None;
+        }
+        let job = worker.job(self.job.id()).await.ok()?;
+        let is_this_one = job.attempt == self.job.attempt();
+        is_this_one.then(|| EventStream::new(worker.clone(), job.id, 0, Patience::WORKER))
     }
 
     async fn find(&self) -> Result<Found, Box<Outcome>> {
