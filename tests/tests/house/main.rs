@@ -10,6 +10,8 @@ mod concurrency;
 mod git_access;
 mod hostile_repository;
 mod lost_workers;
+mod readme;
 mod real_agent;
 mod resume;
+mod secrets;
 mod stand_alone;
