@@ -50,7 +50,8 @@ impl Shift for Deliver {
             return Outcome::completed("nothing was to be delivered");
         }
         let settings = Arc::clone(&self.settings);
-        let ended = run::step(Step::Deliver, &job, |job, progress, stop| {
+        let workspace = &self.settings.workspace;
+        let ended = run::step(Step::Deliver, &job, workspace, |job, progress, stop| {
             move || {
                 let delivery = Delivery { settings: &settings, request: &request, progress, stop };
                 delivery.patch(job.id(), |payload| job.emit(payload))

@@ -2,13 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use service::protocol::JobId;
-use service::workspace::Workspace;
+use service::workspace::{Workspace, remove_tree};
 
 use crate::fault::Fault;
 use crate::mirror::Mirror;
@@ -37,13 +36,11 @@ impl JobFolder {
         self.path.join("repo")
     }
 
-    /// Makes the folder with an empty checkout; what an earlier attempt left there is removed.
+    /// Makes an empty checkout in the folder, whose lock we have; what an earlier attempt left there is removed.
     pub(crate) fn prepare(&self) -> Result<(), Fault> {
         let prepare = || {
-            if let Err(error) = fs::create_dir(&self.path)
-                && (error.kind() != io::ErrorKind::AlreadyExists || !is_folder(&self.path))
-            {
-                return Err(error);
+            if !is_folder(&self.path) {
+                return Err(io::ErrorKind::NotADirectory.into());
             }
             remove_tree(&self.checkout())?;
             fs::create_dir(self.checkout())
@@ -87,80 +84,13 @@ fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-/// Removes whatever is there, without following symlinks; nothing there is fine.
-pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    let remove = || match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    let removed = match remove() {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path)?;
-            remove()
-        }
-        removed => removed,
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Gives us back the right to empty folders that an agent (or Go's module cache) closed; a symlink
-/// is an error, for what it leads to is none of ours.
-fn open_up(path: &Path) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut open = vec![path.to_owned()];
-    while let Some(folder) = open.pop() {
-        let handle = rustix::fs::open(&folder, flags, Mode::empty())?;
-        // The one way to change the mode of a folder that may not be opened, and of no other.
-        let itself = format!("/proc/self/fd/{}", handle.as_raw_fd());
-        fs::set_permissions(itself, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use rustix::fs::Mode;
+
     use super::*;
-
-    #[test]
-    fn a_tree_is_removed_whatever_its_owner_did_to_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let (tree, outside) = (folder.path().join("tree"), folder.path().join("outside"));
-        fs::create_dir_all(tree.join("a/b")).unwrap();
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("kept"), "").unwrap();
-        fs::write(tree.join("a/b/c"), "").unwrap();
-        symlink(&outside, tree.join("a/link")).unwrap();
-        fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0o500)).unwrap();
-        fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0o500)).unwrap();
-        remove_tree(&tree).unwrap();
-        assert!(!tree.exists() && outside.join("kept").exists());
-        remove_tree(&tree).unwrap();
-    }
-
-    #[test]
-    fn the_right_to_folders_is_not_taken_through_a_link() {
-        let root = tempfile::tempdir().unwrap();
-        let (outside, link) = (root.path().join("outside"), root.path().join("link"));
-        fs::create_dir(&outside).unwrap();
-        fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).unwrap();
-        symlink(&outside, &link).unwrap();
-        assert!(open_up(&link).is_err());
-        assert_eq!(outside.metadata().unwrap().permissions().mode() & 0o777, 0o755);
-        open_up(&outside).unwrap();
-        assert_eq!(outside.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-    }
 
     #[test]
     fn a_note_of_the_lender_that_is_no_note_is_none() {

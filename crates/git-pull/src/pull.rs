@@ -39,7 +39,8 @@ impl Shift for Pull {
 
     async fn run(&self, request: PullRequest, job: Job) -> Outcome {
         let settings = Arc::clone(&self.settings);
-        let ended = run::step(Step::Pull, &job, |job, progress, stop| {
+        let workspace = &self.settings.workspace;
+        let ended = run::step(Step::Pull, &job, workspace, |job, progress, stop| {
             move || Puller { settings: &settings, request: &request, progress, stop }.pull(&job)
         });
         match ended.await {

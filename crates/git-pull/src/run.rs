@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use service::one_shot::Job;
 use service::protocol::event::{StepEvent, StepState};
 use service::protocol::{Outcome, Payload, Reason, Step};
+use service::workspace::Workspace;
 use tokio_util::sync::CancellationToken;
 
 use crate::fault::Fault;
@@ -22,11 +23,12 @@ pub(crate) enum Ended<T> {
     Early(Box<Outcome>),
 }
 
-/// Runs what `prepare` returns; the step's start and its failure are told here, its completion by
-/// the caller.
+/// Runs what `prepare` returns while nobody else works in the job's folder; the step's start and
+/// its failure are told here, its completion by the caller.
 pub(crate) async fn step<T, W>(
     step: Step,
     job: &Job,
+    workspace: &Workspace,
     prepare: impl FnOnce(Job, Progress, CancellationToken) -> W,
 ) -> Ended<T>
 where
@@ -35,10 +37,19 @@ where
 {
     let started = Instant::now();
     job.emit(Payload::Step(Box::new(StepEvent::new(step, StepState::Started))));
+    let lock = match workspace.lock_job(job).await {
+        Ok(lock) => lock,
+        Err(outcome) => return Ended::Early(Box::new(failed(step, job, *outcome, started))),
+    };
     let emitter = job.clone();
     let progress = Progress::new(Arc::new(move |payload| emitter.emit(payload)));
     let stop = CancellationToken::new();
-    let mut work = tokio::task::spawn_blocking(prepare(job.clone(), progress, stop.clone()));
+    let work = prepare(job.clone(), progress, stop.clone());
+    let mut work = tokio::task::spawn_blocking(move || {
+        // Until the thread is out of the folder, even if nobody waits for it any more.
+        let _lock = lock;
+        work()
+    });
     let result = tokio::select! {
         result = &mut work => result,
         reason = job.stopped() => {

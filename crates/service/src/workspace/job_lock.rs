@@ -1,0 +1,231 @@
+//! One step at a time in a job's folder, even when an earlier attempt of the job goes on that
+//! nobody hears of any more.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use protocol::event::AgentEvent;
+use protocol::{JobId, Outcome, Payload, Reason};
+use rustix::fs::{FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, flock, futimens};
+use rustix::io::Errno;
+use tokio::time::Instant;
+
+use super::{Workspace, remove};
+use crate::one_shot::Job;
+
+/// Between two tries; a step is late by no more than this.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// After this a wait is worth a remark.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// A worker whose caller is gone ends its job after 30 s without a reader, and within 8 s then.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The right to work in a job's folder. The kernel takes it back when its holder dies; programs
+/// that the holder starts do not inherit it.
+#[derive(Debug)]
+pub struct JobLock {
+    folder: File,
+}
+
+impl Workspace {
+    /// Takes the lock of a job's folder, which is made if there is none; waits for an earlier
+    /// attempt's step to end, and says so if that takes long.
+    ///
+    /// # Errors
+    /// The outcome of a job that was stopped meanwhile, whose folder stayed in use, or cannot be
+    /// made.
+    pub async fn lock_job(&self, job: &Job) -> Result<JobLock, Box<Outcome>> {
+        let since = Instant::now();
+        let mut is_told = false;
+        loop {
+            match self.make_and_lock(job.id()) {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) => {}
+                Err(error) => return Err(unusable(&error)),
+            }
+            if since.elapsed() > LONGEST_WAIT {
+                let message = "an earlier attempt of this job still works in its folder";
+                return Err(Box::new(Outcome::failed(Reason::WorkerLost, message)));
+            }
+            if since.elapsed() > SHORT_WAIT && !is_told {
+                is_told = true;
+                tell(job);
+            }
+            tokio::select! {
+                stop = job.stopped() => return Err(Box::new(stop.into_outcome())),
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Takes the lock of a job's folder if nobody has it.
+    ///
+    /// # Errors
+    /// When there is no such folder, or it cannot be opened.
+    pub fn try_lock_job(&self, job: JobId) -> io::Result<Option<JobLock>> {
+        JobLock::try_take(&self.job(job))
+    }
+
+    fn make_and_lock(&self, job: JobId) -> io::Result<Option<JobLock>> {
+        match fs::create_dir(self.job(job)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        match self.try_lock_job(job) {
+            // It was tidied away just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            taken => taken,
+        }
+    }
+}
+
+impl JobLock {
+    fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        let folder = match open(path) {
+            Err(Errno::ACCESS) => {
+                remove::open_folder_up(path)?;
+                open(path)?
+            }
+            opened => opened?,
+        };
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
+            // NFS, for one, has no locks on folders: there the job goes on without.
+            Err(Errno::BADF | Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS) => {
+                tracing::warn!("the workspace's file system cannot lock folders");
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        let (ours, there) = (folder.metadata()?, fs::symlink_metadata(path)?);
+        if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
+            return Ok(None);
+        }
+        let lock = Self { folder };
+        lock.touch();
+        Ok(Some(lock))
+    }
+
+    /// Marks the folder as just used.
+    fn touch(&self) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        // Without it the folder is taken for older than it is.
+        let _ = futimens(&self.folder, &Timestamps { last_access: now, last_modification: now });
+    }
+}
+
+impl Drop for JobLock {
+    fn drop(&mut self) {
+        self.touch();
+    }
+}
+
+/// Only a folder itself, not a link to one, and not for the programs that are started meanwhile.
+fn open(path: &Path) -> Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map(File::from)
+}
+
+fn tell(job: &Job) {
+    let message = "an earlier attempt of this job still works in its folder; waiting for its end";
+    let (code, message) = ("waits_for_earlier_attempt".to_owned(), message.to_owned());
+    job.emit(Payload::Agent(AgentEvent::Notice { code, message }));
+}
+
+fn unusable(error: &io::Error) -> Box<Outcome> {
+    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let reason = if is_full { Reason::DiskFull } else { Reason::InternalError };
+    Box::new(Outcome::failed(reason, format!("cannot make the job's folder: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::one_shot::Stop;
+
+    fn workspace() -> (tempfile::TempDir, Workspace) {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(folder.path()).unwrap();
+        (folder, workspace)
+    }
+
+    fn notices(job: &Job) -> usize {
+        let is_notice = |payload: &Payload| matches!(payload, Payload::Agent(_));
+        job.events().iter().filter(|event| is_notice(&event.payload)).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_attempt_waits_for_the_first_and_says_so() {
+        let (_folder, workspace) = workspace();
+        let job = Job::detached();
+        let first = workspace.lock_job(&job).await.unwrap();
+        assert!(workspace.try_lock_job(job.id()).unwrap().is_none());
+        let second = workspace.lock_job(&job);
+        let end_first = async {
+            while notices(&job) == 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
+            drop(first);
+        };
+        let (second, ()) = tokio::join!(second, end_first);
+        second.unwrap();
+        assert_eq!(notices(&job), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_with_the_job_or_when_it_takes_too_long() {
+        let (_folder, workspace) = workspace();
+        let job = Job::detached();
+        let _first = workspace.lock_job(&job).await.unwrap();
+        let outcome = workspace.lock_job(&job).await.unwrap_err();
+        assert_eq!((outcome.reason, outcome.retryable), (Some(Reason::WorkerLost), true));
+        job.request_stop(Stop::new(Reason::CancelRequested, "cancelled"));
+        let outcome = workspace.lock_job(&job).await.unwrap_err();
+        assert_eq!(outcome.reason, Some(Reason::CancelRequested));
+    }
+
+    #[tokio::test]
+    async fn the_lock_of_a_folder_that_was_removed_is_none() {
+        let (_folder, workspace) = workspace();
+        let job = Job::detached();
+        let lock = workspace.lock_job(&job).await.unwrap();
+        fs::remove_dir(workspace.job(job.id())).unwrap();
+        let _second = workspace.lock_job(&job).await.unwrap();
+        drop(lock);
+        assert!(workspace.try_lock_job(job.id()).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_agent_can_neither_close_a_job_s_folder_nor_lead_its_lock_elsewhere() {
+        let (_folder, workspace) = workspace();
+        let job = Job::detached();
+        drop(workspace.lock_job(&job).await.unwrap());
+        let path = workspace.job(job.id());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+        assert!(workspace.try_lock_job(job.id()).unwrap().is_some());
+        fs::remove_dir(&path).unwrap();
+        symlink(workspace.cache(), &path).unwrap();
+        let outcome = workspace.lock_job(&job).await.unwrap_err();
+        assert_eq!(outcome.reason, Some(Reason::InternalError));
+    }
+
+    #[tokio::test]
+    async fn programs_do_not_inherit_the_lock() {
+        let (_folder, workspace) = workspace();
+        let job = Job::detached();
+        let lock = workspace.lock_job(&job).await.unwrap();
+        let mut program = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        drop(lock);
+        let is_free = workspace.try_lock_job(job.id()).unwrap().is_some();
+        program.kill().unwrap();
+        program.wait().unwrap();
+        assert!(is_free);
+    }
+}
