@@ -8,6 +8,8 @@ use end_to_end::git_server::{Access, GitServer, PASSWORD, USER};
 use end_to_end::{Setup, Stack, eventually};
 use serde_json::json;
 
+const NOWHERE: [PathBuf; 0] = [];
+
 /// The password in every form in which it may turn up.
 fn forms() -> [String; 4] {
     let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
@@ -72,7 +74,7 @@ async fn the_password_in_the_address_is_nowhere_to_be_found() {
     }
     assert!(server.requests().iter().any(|request| request.authorization.is_some()));
     let job = frames[0].json()["jobId"].as_str().unwrap().to_owned();
-    assert_eq!(betraying(&stack.workspace()), [PathBuf::new(); 0], "while the agent runs");
+    assert_eq!(betraying(&stack.workspace()), NOWHERE, "while the agent runs");
     assert_eq!(betraying_processes(&stack), [""; 0]);
     fs::write(stack.job_folder(&job).join("repo/go"), "").unwrap();
     frames.extend(events.rest().await);
@@ -92,7 +94,7 @@ async fn the_password_in_the_address_is_nowhere_to_be_found() {
     let lines: Vec<_> = log.iter().filter(|line| is_in(line.as_bytes())).collect();
     assert!(lines.is_empty(), "{lines:#?}");
     assert!(log.len() > 100, "the log was to tell everything: {log:#?}");
-    assert_eq!(betraying(folder.path()), [PathBuf::new(); 0], "after the end");
+    assert_eq!(betraying(folder.path()), NOWHERE, "after the end");
 }
 
 #[tokio::test]
@@ -112,5 +114,5 @@ async fn a_refused_password_is_not_repeated_either() {
     assert!(stream.is_empty(), "{stream:#?}");
     let (folder, log) = stack.stop().await;
     assert!(!log.iter().any(|line| is_in(line.as_bytes())));
-    assert_eq!(betraying(folder.path()), [PathBuf::new(); 0]);
+    assert_eq!(betraying(folder.path()), NOWHERE);
 }
