@@ -23,6 +23,8 @@ pub struct Config {
     pub tokens: Option<Tokens>,
     /// How many jobs may wait, whosever they are.
     pub max_queued: usize,
+    /// How many bytes of a job's events are kept.
+    pub max_event_bytes: u64,
     /// How long workers may take to come back after a restart of the gateway.
     pub reattach: Duration,
     /// How long another process may take to let go of the store.
@@ -32,7 +34,7 @@ pub struct Config {
 impl Config {
     /// Reads `ONESHIFT_LISTEN` (default `0.0.0.0:5000`), `ONESHIFT_DATA` (`/data`),
     /// `ONESHIFT_CLUSTER_TOKEN` (required), `ONESHIFT_TOKENS_FILE`, `ONESHIFT_MAX_QUEUED`
-    /// (200,000), `ONESHIFT_REATTACH_SECONDS` (30) and `ONESHIFT_STORE_WAIT_SECONDS` (30). `no_auth` says that the operator wants everybody to be
+    /// (200,000), `ONESHIFT_MAX_EVENT_BYTES` (256 MiB), `ONESHIFT_REATTACH_SECONDS` (30) and `ONESHIFT_STORE_WAIT_SECONDS` (30). `no_auth` says that the operator wants everybody to be
     /// able to do everything.
     ///
     /// # Errors
@@ -50,6 +52,7 @@ impl Config {
             cluster_token,
             tokens: tokens(environment, listen, no_auth)?,
             max_queued: environment.number("ONESHIFT_MAX_QUEUED", 200_000)?,
+            max_event_bytes: environment.number("ONESHIFT_MAX_EVENT_BYTES", 256 * 1024 * 1024)?,
             reattach: seconds("ONESHIFT_REATTACH_SECONDS", 30)?,
             store_wait: seconds("ONESHIFT_STORE_WAIT_SECONDS", 30)?,
         })

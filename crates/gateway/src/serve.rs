@@ -53,7 +53,7 @@ pub async fn serve(
     let live = Arc::<Live>::default();
     let opening = tokio::task::spawn_blocking({
         let (live, config) = (Arc::clone(&live), config.clone());
-        move || Store::open(&config.data, config.store_wait, live)
+        move || Store::open(&config.data, config.store_wait, config.max_event_bytes, live)
     });
     let (store, writing) =
         opening.await.map_err(|error| StartError::Recovery(error.to_string()))??;

@@ -4,6 +4,7 @@
 //! the new events to the followers and then answers, so nobody sees what is not on disk. Readers
 //! have connections of their own.
 
+mod bound;
 mod change;
 mod error;
 mod insert;
@@ -71,13 +72,15 @@ pub(crate) struct Writing {
 
 impl Store {
     /// Opens the store in `folder`, which is made if it does not exist; waits up to `wait` for
-    /// another process to let go of it. Blocks.
+    /// another process to let go of it. Of each job, about `max_event_bytes` of events are kept.
+    /// Blocks.
     ///
     /// # Errors
     /// When the folder or the file in it cannot be used.
     pub(crate) fn open(
         folder: &Path,
         wait: Duration,
+        max_event_bytes: u64,
         live: Arc<Live>,
     ) -> Result<(Self, Writing), OpenError> {
         let lock = lock::acquire(folder, wait)?;
@@ -85,7 +88,7 @@ impl Store {
         let readers = Arc::new(Readers::open(folder)?);
         let (work, waiting) = mpsc::channel(QUEUE);
         let counts = Arc::<Counts>::default();
-        let writer = writer::Writer::new(connection, live, Arc::clone(&counts));
+        let writer = writer::Writer::new(connection, max_event_bytes, live, Arc::clone(&counts));
         let run = move || {
             writer.run(waiting);
             drop(lock);

@@ -9,6 +9,7 @@ use service::protocol::job::JobState;
 use service::protocol::sse::Frame;
 use service::protocol::{Event, Outcome, Payload, Reason, WorkerId};
 
+use super::bound::{self, LogSize};
 use super::{signed, unsigned};
 use crate::chunk::Chunk;
 use crate::job_ref::JobRef;
@@ -81,38 +82,52 @@ impl Change {
     pub(super) fn write(
         &self,
         connection: &Connection,
+        max_event_bytes: u64,
     ) -> rusqlite::Result<(Changed, Option<Chunk>)> {
-        let sql = "SELECT last_event, pieces, state = 'queued' FROM jobs
-                   WHERE row = ? AND state IN ('queued', 'running')";
-        let open = connection
-            .prepare_cached(sql)?
-            .query_row([self.job.row], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let Some((last_event, pieces, is_queued)): Option<(i64, i64, bool)> = open else {
+        let Some(before) = Before::read(connection, self.job.row)? else {
             return Ok((Changed::default(), None));
         };
-        if matches!(self.transition, Transition::Wait) && !is_queued {
+        if matches!(self.transition, Transition::Wait) && !before.is_queued {
             return Ok((Changed { was_open: true, ..Changed::default() }, None));
         }
-        let pieces = self.write_pieces(connection, pieces)?;
+        let pieces = self.write_pieces(connection, before.pieces)?;
         let mut changed = Changed { was_open: true, ..Changed::default() };
         self.transit(connection, pieces, &mut changed)?;
+        let chunk = self.write_events(connection, before, pieces, max_event_bytes)?;
+        if matches!(self.transition, Transition::End(_)) {
+            changed.end = chunk;
+            return Ok((changed, None));
+        }
+        Ok((changed, chunk))
+    }
+
+    fn write_events(
+        &self,
+        connection: &Connection,
+        before: Before,
+        pieces: i64,
+        max_event_bytes: u64,
+    ) -> rusqlite::Result<Option<Chunk>> {
         let mut events = std::borrow::Cow::from(&self.events);
         let mut is_end = false;
         if let Transition::End(outcome) = &self.transition {
             events.to_mut().push(end(self.job, (**outcome).clone(), pieces));
             is_end = true;
         }
+        let was_truncated = before.is_truncated;
+        let mut size =
+            LogSize { bytes: before.bytes, max: max_event_bytes, is_truncated: was_truncated };
+        let events = bound::within(&mut size, self.job, events);
         if events.is_empty() {
-            return Ok((changed, None));
+            return Ok(None);
         }
-        let chunk = append(connection, self.job, unsigned(last_event), &events, is_end)?;
-        accounted(connection, self.job.row, chunk.last)?;
-        if is_end {
-            changed.end = Some(chunk);
-            return Ok((changed, None));
+        if size.is_truncated && !was_truncated {
+            let sql = "UPDATE jobs SET is_truncated = 1 WHERE row = ?";
+            connection.prepare_cached(sql)?.execute([self.job.row])?;
         }
-        Ok((changed, Some(chunk)))
+        let chunk = append(connection, self.job, before.last_event, &events, is_end)?;
+        accounted(connection, self.job.row, &chunk)?;
+        Ok(Some(chunk))
     }
 
     fn write_pieces(&self, connection: &Connection, before: i64) -> rusqlite::Result<i64> {
@@ -188,6 +203,33 @@ impl Change {
     }
 }
 
+/// A job that has not ended, before a change of it.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    last_event: u64,
+    pieces: i64,
+    is_queued: bool,
+    bytes: u64,
+    is_truncated: bool,
+}
+
+impl Before {
+    fn read(connection: &Connection, row: i64) -> rusqlite::Result<Option<Self>> {
+        let sql = "SELECT last_event, pieces, state = 'queued', event_bytes, is_truncated FROM jobs
+                   WHERE row = ? AND state IN ('queued', 'running')";
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Self {
+                last_event: unsigned(row.get(0)?),
+                pieces: row.get(1)?,
+                is_queued: row.get(2)?,
+                bytes: unsigned(row.get(3)?),
+                is_truncated: row.get(4)?,
+            })
+        };
+        connection.prepare_cached(sql)?.query_row([row], read).optional()
+    }
+}
+
 /// Appends events after `last_event`.
 pub(super) fn append(
     connection: &Connection,
@@ -208,10 +250,11 @@ pub(super) fn append(
     Ok(chunk)
 }
 
-/// Notes the last event in the job's own row.
-pub(super) fn accounted(connection: &Connection, row: i64, last: u64) -> rusqlite::Result<()> {
-    let sql = "UPDATE jobs SET last_event = ? WHERE row = ?";
-    connection.prepare_cached(sql)?.execute([signed(last), row]).map(drop)
+/// Notes in the job's own row what was appended.
+pub(super) fn accounted(connection: &Connection, row: i64, chunk: &Chunk) -> rusqlite::Result<()> {
+    let sql = "UPDATE jobs SET last_event = ?, event_bytes = event_bytes + ? WHERE row = ?";
+    let bytes = signed(chunk.frames.len() as u64);
+    connection.prepare_cached(sql)?.execute([signed(chunk.last), bytes, row]).map(drop)
 }
 
 /// The terminal event of a job that ends now.

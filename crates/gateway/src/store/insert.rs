@@ -50,7 +50,7 @@ impl NewRecord {
         let job = JobRef { id: self.id, row };
         let event = Event { payload: Payload::Accepted {}, job_id: self.id, at: self.created_at };
         let chunk = append(connection, job, 0, &[Frame::new(0, &event)], false)?;
-        accounted(connection, row, 1)?;
+        accounted(connection, row, &chunk)?;
         Ok((row, chunk))
     }
 

@@ -18,6 +18,11 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("schema.sql")),
     // Until when a queued job pauses before its next attempt.
     M::up("ALTER TABLE jobs ADD COLUMN not_before INTEGER"),
+    // How large a job's log is, and whether something was left out of it.
+    M::up(
+        "ALTER TABLE jobs ADD COLUMN event_bytes INTEGER NOT NULL DEFAULT 0;
+         ALTER TABLE jobs ADD COLUMN is_truncated INTEGER NOT NULL DEFAULT 0;",
+    ),
 ];
 
 pub(super) fn path(folder: &Path) -> PathBuf {

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::json;
-use service::protocol::event::{Event, Payload};
+use service::protocol::event::{Event, Payload, StepEvent, StepState};
 use service::protocol::job::JobState;
 use service::protocol::request::parse;
 use service::protocol::sse::{Frame, Parser};
@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use super::insert::Idempotency;
 use super::*;
 use crate::job_ref::JobRef;
+
+const MAX_EVENT_BYTES: u64 = 100_000;
 
 struct Bench {
     folder: TempDir,
@@ -26,9 +28,9 @@ impl Bench {
     }
 
     fn at(folder: TempDir) -> Self {
-        let live = Arc::<Live>::default();
+        let (live, wait) = (Arc::<Live>::default(), Duration::from_secs(5));
         let (store, writing) =
-            Store::open(folder.path(), Duration::from_secs(5), Arc::clone(&live)).unwrap();
+            Store::open(folder.path(), wait, MAX_EVENT_BYTES, Arc::clone(&live)).unwrap();
         Self { folder, store, writing, live }
     }
 
@@ -191,6 +193,52 @@ async fn the_upstream_position_and_the_pieces_are_as_old_as_the_events() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_full_says_so_once_and_goes_on_with_steps_and_the_outcome() {
+    let mut bench = Bench::open();
+    let job = bench.job().await;
+    let step = |state| {
+        let step = service::protocol::Step::Execute;
+        let payload = Payload::Step(Box::new(StepEvent::new(step, state)));
+        Frame::new(0, &Event { payload, job_id: job.id, at: change::now() })
+    };
+    let text = "x".repeat(1000);
+    for n in 0..150 {
+        let mut change = Change::new(job, Transition::Stay);
+        change.events = vec![output(job, &text), output(job, &text)];
+        change.pieces = vec![b"p".to_vec()];
+        change.upstream = Some(n);
+        bench.store.change(change).await.unwrap();
+        if n == 100 {
+            bench = bench.reopen().await;
+        }
+    }
+    let mut change = Change::new(job, Transition::Stay);
+    change.events = vec![step(StepState::Completed), output(job, "short"), step(StepState::Failed)];
+    bench.store.change(change).await.unwrap();
+    bench.store.change(ended(job)).await.unwrap();
+    let mut frames = Vec::new();
+    while let Some(last) = frames.last().map_or(Some(0), |frame: &Frame| {
+        (!service::protocol::event::is_terminal(&frame.event)).then_some(frame.id)
+    }) {
+        frames.extend(bench.events(job.row, last).await);
+    }
+    let ids: Vec<u64> = frames.iter().map(|frame| frame.id).collect();
+    assert_eq!(ids, (1..=frames.len() as u64).collect::<Vec<_>>());
+    let bytes: usize = frames.iter().map(|frame| frame.data.len()).sum();
+    assert!((80_000..101_000).contains(&bytes), "{bytes}");
+    let mut names: Vec<&str> = frames.iter().map(|frame| frame.event.as_str()).collect();
+    names.dedup();
+    assert_eq!(names, ["accepted", "output", "agent", "step", "completed"]);
+    let notices: Vec<_> = frames.iter().filter(|frame| frame.event == "agent").collect();
+    assert_eq!(notices.len(), 1);
+    assert!(notices[0].data.contains("\"truncated\""), "{}", notices[0].data);
+    assert_eq!(bench.store.mark(job.row).await.unwrap().upstream, 149);
+    let pieces = rusqlite::Connection::open(bench.folder.path().join("oneshift.db")).unwrap();
+    let count = pieces.query_row("SELECT count(*) FROM patches", [], |row| row.get::<_, i64>(0));
+    assert_eq!(count.unwrap(), 150);
+}
+
+#[tokio::test]
 async fn what_waits_together_is_committed_together_and_shown_in_order() {
     let bench = Bench::open();
     let job = bench.job().await;
@@ -307,11 +355,11 @@ async fn jobs_are_listed_newest_first_by_every_filter() {
 async fn a_second_gateway_waits_then_says_who_is_in_the_way() {
     let bench = Bench::open();
     let folder: PathBuf = bench.folder.path().to_owned();
-    let second = Store::open(&folder, Duration::ZERO, Arc::default());
+    let second = Store::open(&folder, Duration::ZERO, 1, Arc::default());
     let fault = second.err().unwrap().to_string();
     assert!(fault.contains("another gateway uses the store"), "{fault}");
     let waiting = std::thread::spawn(move || {
-        Store::open(&folder, Duration::from_secs(60), Arc::default()).map(drop)
+        Store::open(&folder, Duration::from_secs(60), 1, Arc::default()).map(drop)
     });
     bench.writing.close().await;
     waiting.join().unwrap().unwrap();
@@ -321,7 +369,7 @@ async fn a_second_gateway_waits_then_says_who_is_in_the_way() {
 async fn the_files_are_for_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("new");
-    let (store, writing) = Store::open(&data, Duration::from_secs(5), Arc::default()).unwrap();
+    let (store, writing) = Store::open(&data, Duration::from_secs(5), 1, Arc::default()).unwrap();
     store.insert(record(json!({}))).await.unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&data), 0o700);

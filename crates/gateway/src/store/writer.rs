@@ -41,6 +41,7 @@ enum Written {
 
 pub(super) struct Writer {
     connection: Connection,
+    max_event_bytes: u64,
     live: Arc<Live>,
     counts: Arc<Counts>,
     /// Whether SQLite's log may hold credentials that were wiped since.
@@ -48,9 +49,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, live: Arc<Live>, counts: Arc<Counts>) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        max_event_bytes: u64,
+        live: Arc<Live>,
+        counts: Arc<Counts>,
+    ) -> Self {
         // What an earlier run left in the log may hold any.
-        Self { connection, live, counts, has_stale_log: true }
+        Self { connection, max_event_bytes, live, counts, has_stale_log: true }
     }
 
     pub(super) fn run(mut self, mut work: mpsc::Receiver<Work>) {
@@ -99,8 +105,9 @@ impl Writer {
     fn commit(&mut self, batch: &[Request]) -> Result<Vec<(Written, Option<Chunk>)>, StoreError> {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let max = self.max_event_bytes;
         let written: rusqlite::Result<Vec<_>> =
-            batch.iter().map(|request| request.write(&transaction)).collect();
+            batch.iter().map(|request| request.write(&transaction, max)).collect();
         let written = written?;
         transaction.commit()?;
         self.counts.add(batch.len());
@@ -160,14 +167,18 @@ impl Request {
         }
     }
 
-    fn write(&self, connection: &Connection) -> rusqlite::Result<(Written, Option<Chunk>)> {
+    fn write(
+        &self,
+        connection: &Connection,
+        max_event_bytes: u64,
+    ) -> rusqlite::Result<(Written, Option<Chunk>)> {
         match self {
             Self::Insert { new, .. } => {
                 let (row, chunk) = new.write(connection)?;
                 Ok((Written::Inserted(row), Some(chunk)))
             }
             Self::Change { change, .. } => {
-                let (changed, chunk) = change.write(connection)?;
+                let (changed, chunk) = change.write(connection, max_event_bytes)?;
                 Ok((Written::Changed(changed), chunk))
             }
         }

@@ -3,7 +3,9 @@
 use futures_util::StreamExt;
 use service::client::{EventStream, Patience};
 
-use crate::support::{Gateway, assert_whole, event, job, outcome, read_all, read_until};
+use crate::support::{
+    Gateway, Setup, assert_whole, event, job, names, outcome, read_all, read_until,
+};
 use crate::worker::Worker;
 
 #[tokio::test]
@@ -83,4 +85,20 @@ async fn a_job_without_a_patch_says_so() {
     let id = event(&frames[0]).job_id;
     let error = gateway.endpoint().patch(id).await.unwrap_err();
     assert_eq!(error.to_string(), format!("job {id} has no patch"));
+}
+
+#[tokio::test]
+async fn a_job_that_says_too_much_still_has_its_steps_its_patch_and_its_outcome() {
+    let setup = Setup { max_event_bytes: Some(10_000), ..Setup::default() };
+    let gateway = Gateway::with(setup).await;
+    let _worker = Worker::workflow(&gateway).await;
+    let stream = gateway.submit(job("flood 5000\nagent\npatch it\nflood 5000")).await;
+    let id = stream.job();
+    let frames = read_all(stream).await;
+    assert_whole(&frames);
+    assert!(frames.len() < 100, "{}", frames.len());
+    let is_notice = |frame: &&service::protocol::sse::Frame| frame.data.contains("truncated");
+    assert_eq!(frames.iter().filter(is_notice).count(), 1);
+    assert_eq!(names(&frames)[frames.len() - 3..], ["agent", "step", "completed"]);
+    assert_eq!(gateway.endpoint().patch(id).await.unwrap(), "it");
 }

@@ -31,6 +31,7 @@ pub(crate) struct Gateway {
 pub(crate) struct Setup {
     pub(crate) tokens: Option<&'static str>,
     pub(crate) reattach: Option<Duration>,
+    pub(crate) max_event_bytes: Option<u64>,
     pub(crate) max_queued: Option<usize>,
     pub(crate) data: Option<Arc<TempDir>>,
     pub(crate) address: Option<SocketAddr>,
@@ -52,6 +53,7 @@ impl Gateway {
             cluster_token: SecretString::from(CLUSTER_TOKEN),
             tokens: setup.tokens.map(|text| Tokens::parse(text).unwrap()),
             max_queued: setup.max_queued.unwrap_or(1000),
+            max_event_bytes: setup.max_event_bytes.unwrap_or(256 * 1024 * 1024),
             reattach: setup.reattach.unwrap_or(Duration::from_secs(30)),
             store_wait: Duration::from_secs(5),
         };
