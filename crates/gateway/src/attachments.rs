@@ -38,6 +38,9 @@ impl Drop for OpenLine {
         core.lines.remove(&self.line);
         if core.registry.detach(self.worker, self.line) {
             tracing::debug!(worker = %self.worker, "a worker is gone");
+            if let Some(run) = core.runners.values().find(|run| run.worker == self.worker) {
+                run.line_broke.notify_one();
+            }
         }
     }
 }

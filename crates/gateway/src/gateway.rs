@@ -93,6 +93,8 @@ impl Core {
 pub(crate) struct Running {
     pub(crate) worker: WorkerId,
     pub(crate) cancel: CancellationToken,
+    /// Told when the worker's line is closed.
+    pub(crate) line_broke: Arc<Notify>,
 }
 
 /// Jobs that ended, by state.

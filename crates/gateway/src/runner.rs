@@ -2,6 +2,7 @@
 //! store, and reports how the attempt ended.
 
 mod intake;
+mod pulse;
 mod relay;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use service::client::{ClientError, Endpoint, EventStream, NamedJob, Patience, Submission};
 use service::protocol::worker::Lease;
 use service::protocol::{Outcome, Payload, Reason};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{Gateway, Running};
@@ -25,6 +27,7 @@ pub(crate) struct Runner {
     worker: Lease,
     endpoint: Endpoint,
     cancel: CancellationToken,
+    line_broke: Arc<Notify>,
 }
 
 /// What came of the attempt to hand the job over.
@@ -49,12 +52,14 @@ impl Runner {
             worker,
             endpoint,
             cancel: CancellationToken::new(),
+            line_broke: Arc::default(),
         }
     }
 
     /// What others must know of this runner.
     pub(crate) fn running(&self) -> Running {
-        Running { worker: self.worker.worker, cancel: self.cancel.clone() }
+        let line_broke = Arc::clone(&self.line_broke);
+        Running { worker: self.worker.worker, cancel: self.cancel.clone(), line_broke }
     }
 
     /// Gives the job to the worker and sees the attempt through.

@@ -8,6 +8,7 @@ use service::client::{ClientError, EventStream};
 use service::protocol::event::{Encoding, StepState, Stream, is_terminal};
 use service::protocol::sse::Frame;
 use service::protocol::{Event, Outcome, Payload, Reason, Step};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::intake::Intake;
@@ -41,6 +42,8 @@ impl Runner {
             }
         }
         let mut intake = Intake::start(stream);
+        let (heard, listening) = watch::channel(());
+        let mut pulse_ends = std::pin::pin!(self.pulse_ends(listening));
         let mut deadline = Instant::now() + NEVER;
         let mut is_cancelling = false;
         loop {
@@ -54,7 +57,9 @@ impl Runner {
                 }
                 () = sleep_until(deadline) => return self.end_without_worker().await,
                 batch = intake.next() => batch,
+                error = &mut pulse_ends => Err(error),
             };
+            heard.send_replace(());
             match batch {
                 Ok(Some(frames)) => {
                     if known == Known::Unclear {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use service::client::Endpoint;
 use service::one_shot::{Exit, Job, OneShot, OneShotConfig, Shift};
 use service::protocol::event::{AgentEvent, Encoding, StepEvent, StepState, Stream};
 use service::protocol::request::{ExecuteRequest, PullRequest, WorkflowRequest};
@@ -33,7 +34,21 @@ impl Worker {
         Self::start(gateway, WorkerKind::Workflow, None).await
     }
 
+    /// One that the gateway does not hear of from itself.
+    pub(crate) async fn unattached(gateway: &Gateway) -> Self {
+        Self::attached_to(Vec::new(), gateway, WorkerKind::Workflow, None).await
+    }
+
     pub(crate) async fn start(
+        gateway: &Gateway,
+        kind: WorkerKind,
+        workspace: Option<WorkspaceId>,
+    ) -> Self {
+        Self::attached_to(vec![gateway.inside()], gateway, kind, workspace).await
+    }
+
+    async fn attached_to(
+        gateways: Vec<Endpoint>,
         gateway: &Gateway,
         kind: WorkerKind,
         workspace: Option<WorkspaceId>,
@@ -44,7 +59,7 @@ impl Worker {
             id: WorkerId::random(),
             kind,
             listen: "127.0.0.1:0".parse().unwrap(),
-            gateways: vec![gateway.inside()],
+            gateways,
             cluster_token: Some(SecretString::from(CLUSTER_TOKEN)),
             workspace,
             node: "node-1".to_owned(),
