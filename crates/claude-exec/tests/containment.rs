@@ -11,6 +11,7 @@ use end_to_end::sse::{Events, assert_complete};
 use end_to_end::{Launch, Process};
 use rustix::process::Signal;
 use serde_json::json;
+use service::one_shot::Job;
 use service::protocol::State;
 
 /// The ids in a file, one a line, when there are as many.
@@ -40,6 +41,29 @@ async fn children_of_every_kind_are_gone_when_the_agent_has_ended() {
     let alive: Vec<_> = ids.iter().filter(|id| is_alive(id)).collect();
     assert!(alive.is_empty(), "{alive:?} of {ids:?}");
     assert_eq!(scene.notices(), ["processes_killed"]);
+}
+
+#[tokio::test]
+async fn a_later_attempt_waits_until_the_earlier_agent_is_gone() {
+    let script = "[ -e busy ] && echo overlap; touch busy; echo begun; while [ ! -e go ]; do \
+                  sleep 0.01; done; rm busy";
+    let scene = Scene::script(script);
+    let request = json!({"prompt": "x", "check": "test ! -e busy"});
+    let later = Job::detached_as(scene.job.id());
+    let second = async {
+        scene.line("begun").await;
+        scene.run_as(&later, request.clone()).await
+    };
+    let let_go = async {
+        let told = || format!("{:?}", later.events()).contains("waits_for_earlier_attempt");
+        eventually(|| told().then_some(())).await;
+        std::fs::write(scene.checkout().join("go"), "").unwrap();
+    };
+    let (first, second, ()) = tokio::join!(scene.run(request.clone()), second, let_go);
+    assert_eq!((first.state, second.state), (State::Completed, State::Completed), "{second:?}");
+    let told = format!("{:?}", later.events());
+    assert!(told.contains("begun"), "{told}");
+    assert!(!told.contains("overlap"), "{told}");
 }
 
 #[tokio::test]

@@ -44,6 +44,12 @@ impl Scene {
         Self { root, job, shift: Execute::new(config), kept: Vec::new() }
     }
 
+    /// Runs the request to its end as another attempt's job.
+    pub(crate) async fn run_as(&self, job: &Job, request: Value) -> Outcome {
+        let request = service::protocol::request::parse(request.to_string().as_bytes()).unwrap();
+        self.shift.run(request, job.clone()).await
+    }
+
     /// Keeps a folder as long as the scene.
     pub(crate) fn keep(&mut self, folder: TempDir) {
         self.kept.push(folder);

@@ -3,11 +3,12 @@
 use std::os::unix::ffi::OsStrExt;
 
 use end_to_end::git_server::{Access, GitServer};
+use service::one_shot::Job;
 use service::protocol::event::StepState;
 use service::protocol::{Payload, Reason, State};
 
 use super::server_with_demo;
-use crate::testing::Site;
+use crate::testing::{Site, notices};
 
 #[test]
 fn a_public_repository_is_checked_out_clean() {
@@ -353,4 +354,28 @@ fn many_jobs_of_one_new_repository_share_one_fetch() {
         }
     });
     assert_eq!(server.upload_packs(), 1);
+}
+
+#[test]
+fn a_pull_leaves_the_checkout_alone_while_an_earlier_attempt_works_in_it() {
+    let (server, _) = server_with_demo();
+    let (site, url) = (Site::new(), server.url(Access::Public, "demo"));
+    let first = site.pull(&url);
+    first.commit();
+    let (id, mark) = (first.job.id(), first.checkout.join("of-the-first-attempt"));
+    std::fs::write(&mark, "").unwrap();
+    let lock = site.settings.workspace.try_lock_job(id).unwrap().unwrap();
+    let job = Job::detached_as(id);
+    let second = std::thread::scope(|scope| {
+        let second = scope.spawn(|| site.pull_as(&url, "", job.clone()));
+        while notices(&job).is_empty() {
+            std::thread::yield_now();
+        }
+        assert!(mark.exists() && !second.is_finished());
+        drop(lock);
+        second.join().unwrap()
+    });
+    second.commit();
+    assert!(!mark.exists());
+    assert_eq!(second.notices()[0].0, "waits_for_earlier_attempt");
 }
