@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +29,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// How long a job's folder stays after its pull; longer than any job takes.
+    /// How long a job's folder stays after its last step.
     pub(crate) retention: Duration,
     /// How large all mirrors together may be; those that a job still borrows from stay anyhow.
     pub(crate) cache_bytes: u64,
@@ -40,8 +41,7 @@ impl Limits {
         const RETENTION: &str = "ONESHIFT_RETENTION_HOURS";
         let hours: u32 = environment.number(RETENTION, 72)?;
         if hours == 0 {
-            let fault = "is 0; use more hours than the longest job takes";
-            return Err(ConfigError::new(RETENTION, fault));
+            return Err(ConfigError::new(RETENTION, "is 0; use at least 1"));
         }
         Ok(Self {
             retention: HOUR * hours,
@@ -69,18 +69,27 @@ pub(crate) fn tidy(workspace: &Workspace, limits: Limits, now: SystemTime) -> Re
         return Ok(());
     };
     let tidy = || {
-        remove_old_jobs(&workspace.jobs(), limits.retention, now)?;
+        remove_old_jobs(workspace, limits.retention, now)?;
         remove_litter(&workspace.cache(), now)
     };
     tidy().map_err(Fault::io("remove what is old"))?;
     shrink(workspace, limits.cache_bytes)
 }
 
-fn remove_old_jobs(jobs: &Path, retention: Duration, now: SystemTime) -> io::Result<()> {
-    for path in folders(jobs)? {
-        if name_of(&path).parse::<JobId>().is_ok() && is_older(&path, retention, now) {
-            tracing::info!("job {} is over its retention time", name_of(&path));
-            remove(&path);
+fn remove_old_jobs(workspace: &Workspace, age: Duration, now: SystemTime) -> io::Result<()> {
+    for path in folders(&workspace.jobs())? {
+        let Ok(job) = name_of(&path).parse::<JobId>() else { continue };
+        if !is_untouched(&path, age, now) {
+            continue;
+        }
+        match workspace.try_lock_job(job) {
+            // A step may have begun and ended since the first look.
+            Ok(Some(_lock)) if is_untouched(&path, age, now) => {
+                tracing::info!("job {job} is over its retention time");
+                remove(&path);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!("cannot lock {}: {error}", path.display()),
         }
     }
     Ok(())
@@ -161,6 +170,15 @@ fn is_older(path: &Path, age: Duration, now: SystemTime) -> bool {
     modified.is_ok_and(|modified| now.duration_since(modified).is_ok_and(|since| since > age))
 }
 
+/// Whether nothing has become of a job's folder for so long. This goes by the time of its last
+/// change, which the kernel keeps: an agent can set any other time, even to one in the future.
+fn is_untouched(path: &Path, age: Duration, now: SystemTime) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    let changed = u64::try_from(metadata.ctime()).unwrap_or_default();
+    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
+    now.duration_since(changed).is_ok_and(|since| since > age)
+}
+
 /// Bytes of the files in a folder of objects; what cannot be read counts for nothing.
 fn size_of(objects: &Path) -> u64 {
     let size_in = |folder: PathBuf| -> u64 {
@@ -172,6 +190,8 @@ fn size_of(objects: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use end_to_end::git_server::GitServer;
 
     use super::*;
@@ -208,6 +228,35 @@ mod tests {
         assert!(pulled.checkout.exists());
         tidy(workspace, limits(u64::MAX), now + 73 * HOUR).unwrap();
         assert!(!workspace.job(pulled.job.id()).exists() && strange.exists());
+    }
+
+    #[test]
+    fn a_job_in_which_a_step_works_stays_however_long_it_takes() {
+        let (site, server) = (Site::new(), GitServer::start());
+        let pulled = pull(&site, &server, "demo");
+        let workspace = &site.settings.workspace;
+        let lock = workspace.try_lock_job(pulled.job.id()).unwrap().unwrap();
+        let later = SystemTime::now() + 1000 * HOUR;
+        tidy(workspace, limits(u64::MAX), later).unwrap();
+        assert!(pulled.checkout.exists());
+        drop(lock);
+        tidy(workspace, limits(u64::MAX), later).unwrap();
+        assert!(!pulled.checkout.exists());
+    }
+
+    #[test]
+    fn no_time_that_an_agent_sets_and_no_right_that_it_takes_keeps_its_folder() {
+        let (site, server) = (Site::new(), GitServer::start());
+        let pulled = pull(&site, &server, "demo");
+        let workspace = &site.settings.workspace;
+        let folder = workspace.job(pulled.job.id());
+        let (now, far) = (SystemTime::now(), SystemTime::now() + 100_000 * HOUR);
+        fs::File::open(&folder).unwrap().set_modified(far).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
+        tidy(workspace, limits(u64::MAX), now + 71 * HOUR).unwrap();
+        assert!(folder.exists());
+        tidy(workspace, limits(u64::MAX), now + 73 * HOUR).unwrap();
+        assert!(!folder.exists());
     }
 
     #[test]

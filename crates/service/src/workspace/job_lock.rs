@@ -44,7 +44,10 @@ impl Workspace {
         let mut is_told = false;
         loop {
             match self.make_and_lock(job.id()) {
-                Ok(Some(lock)) => return Ok(lock),
+                Ok(Some(lock)) => {
+                    lock.touch();
+                    return Ok(lock);
+                }
                 Ok(None) => {}
                 Err(error) => return Err(unusable(&error)),
             }
@@ -63,7 +66,7 @@ impl Workspace {
         }
     }
 
-    /// Takes the lock of a job's folder if nobody has it.
+    /// Takes the lock of a job's folder if nobody has it; that alone does not count as its use.
     ///
     /// # Errors
     /// When there is no such folder, or it cannot be opened.
@@ -106,9 +109,7 @@ impl JobLock {
         if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
             return Ok(None);
         }
-        let lock = Self { folder };
-        lock.touch();
-        Ok(Some(lock))
+        Ok(Some(Self { folder }))
     }
 
     /// Marks the folder as just used.
@@ -119,6 +120,7 @@ impl JobLock {
     }
 }
 
+/// The folder of a step that took longer than folders are kept must not go before the next step.
 impl Drop for JobLock {
     fn drop(&mut self) {
         self.touch();
