@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use service::one_shot::Job;
 use service::protocol::{Directory, Outcome, Reason};
-use service::workspace::Workspace;
+use service::workspace::{Workspace, remove_tree};
 
 /// Where a job's programs run.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// Finds or makes the job's folders.
+    /// Finds or makes the job's folders; those of its own, other than the checkout, are empty.
     ///
     /// # Errors
     /// The outcome of a job whose checkout or directory is not there.
@@ -44,10 +44,15 @@ impl Folders {
         let work = inside(&checkout, directory)?;
         let home = workspace.home(job.id());
         let temporary = folder.join("tmp");
+        let prompt = folder.join("prompt");
+        // An earlier attempt's agent may have left anything there, also what a CLI obeys.
+        for own in [&home, &temporary, &prompt] {
+            remove_tree(own).map_err(|error| unusable(own, &error))?;
+        }
         for own in [&home, &temporary] {
             make(own).map_err(|error| unusable(own, &error))?;
         }
-        Ok(Self { work, home, temporary, prompt: folder.join("prompt") })
+        Ok(Self { work, home, temporary, prompt })
     }
 }
 
@@ -97,7 +102,7 @@ fn no_checkout(checkout: &Path) -> Box<Outcome> {
 fn unusable(path: &Path, error: &io::Error) -> Box<Outcome> {
     let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let reason = if is_full { Reason::DiskFull } else { Reason::InternalError };
-    Box::new(Outcome::failed(reason, format!("cannot make {}: {error}", path.display())))
+    Box::new(Outcome::failed(reason, format!("cannot make {} anew: {error}", path.display())))
 }
 
 #[cfg(test)]
@@ -148,13 +153,28 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_was_replaced_by_a_symlink_is_refused() {
+    fn what_an_earlier_agent_left_is_gone_and_no_link_is_followed() {
         let root = tempfile::tempdir().unwrap();
         let workspace = Workspace::open(root.path()).unwrap();
         let job = Job::detached();
-        std::fs::create_dir_all(workspace.job(job.id())).unwrap();
-        symlink("/tmp", workspace.home(job.id())).unwrap();
-        let outcome = Folders::open(&workspace, &job, None).unwrap_err();
-        assert_eq!(outcome.reason, Some(Reason::InternalError));
+        let folders = Folders::open(&workspace, &job, None).unwrap();
+        std::fs::create_dir_all(folders.home.join(".claude")).unwrap();
+        std::fs::write(folders.home.join(".claude/settings.json"), "{}").unwrap();
+        let closed = std::fs::Permissions::from_mode(0o500);
+        std::fs::set_permissions(folders.home.join(".claude"), closed).unwrap();
+        std::fs::create_dir_all(folders.prompt.join("in the way")).unwrap();
+        std::fs::remove_dir(&folders.temporary).unwrap();
+        let outside = root.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("kept"), "").unwrap();
+        symlink(&outside, &folders.temporary).unwrap();
+        std::fs::write(folders.work.join("work"), "").unwrap();
+        let again = Folders::open(&workspace, &job, None).unwrap();
+        for own in [&again.home, &again.temporary] {
+            let metadata = own.symlink_metadata().unwrap();
+            assert!(metadata.is_dir() && own.read_dir().unwrap().next().is_none(), "{own:?}");
+        }
+        assert!(!again.prompt.exists() && outside.join("kept").exists());
+        assert!(again.work.join("work").exists());
     }
 }

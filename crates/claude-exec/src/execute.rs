@@ -187,8 +187,6 @@ fn write_prompt(path: &Path, prompt: &str) -> Result<(), Box<Outcome>> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
 
-    // What an earlier attempt left may be anything; a new file is ours.
-    let _ = std::fs::remove_file(path);
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(prompt.as_bytes()))
         .map_err(|error| internal(&format!("cannot write {}: {error}", path.display())))
