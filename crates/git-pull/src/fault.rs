@@ -86,6 +86,7 @@ impl Fault {
             | Self::NoDefaultBranch { .. }
             | Self::NotACommit { .. } => Reason::BranchNotFound,
             Self::DirectoryNotFound { .. } | Self::NoCheckout { .. } => Reason::DirectoryNotFound,
+            Self::NotAllowed(_) => Reason::NotAllowed,
             Self::DiskFull => Reason::DiskFull,
             Self::TooLarge(_) => Reason::PatchTooLarge,
             Self::Insecure { .. }
@@ -93,7 +94,6 @@ impl Fault {
             | Self::NotGit { .. }
             | Self::Status { .. }
             | Self::Server { .. }
-            | Self::NotAllowed(_)
             | Self::Malformed(_)
             | Self::MirrorDamaged { .. } => Reason::CloneFailed,
             Self::Io { .. }
@@ -108,10 +108,8 @@ impl Fault {
     pub(crate) fn outcome(&self) -> Outcome {
         let mut outcome = Outcome::failed(self.reason(), self.to_string());
         // The same code also stands for what may pass; these do not.
-        let is_lasting = matches!(
-            self,
-            Self::Insecure { .. } | Self::NotGit { .. } | Self::NotAllowed(_) | Self::Malformed(_)
-        );
+        let is_lasting =
+            matches!(self, Self::Insecure { .. } | Self::NotGit { .. } | Self::Malformed(_));
         if is_lasting {
             outcome.retryable = false;
         }

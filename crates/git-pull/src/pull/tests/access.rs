@@ -129,7 +129,7 @@ fn a_redirect_to_a_forbidden_address_is_not_followed() {
     let elsewhere = crate::testing::redirect_to("http://169.254.169.254/latest");
     let pulled = Site::new().pull(&elsewhere);
     let (reason, message) = pulled.failure();
-    assert!(reason == Reason::CloneFailed && message.contains("link-local"), "{message}");
+    assert!(reason == Reason::NotAllowed && message.contains("link-local"), "{message}");
     assert!(!pulled.outcome.retryable);
 }
 
