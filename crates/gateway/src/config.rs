@@ -25,6 +25,8 @@ pub struct Config {
     pub max_queued: usize,
     /// How many bytes of a job's events are kept.
     pub max_event_bytes: u64,
+    /// How long jobs are remembered after their end; for ever, if absent.
+    pub keep_jobs: Option<Duration>,
     /// How long workers may take to come back after a restart of the gateway.
     pub reattach: Duration,
     /// How long another process may take to let go of the store.
@@ -33,9 +35,10 @@ pub struct Config {
 
 impl Config {
     /// Reads `ONESHIFT_LISTEN` (default `0.0.0.0:5000`), `ONESHIFT_DATA` (`/data`),
-    /// `ONESHIFT_CLUSTER_TOKEN` (required), `ONESHIFT_TOKENS_FILE`, `ONESHIFT_MAX_QUEUED`
-    /// (200,000), `ONESHIFT_MAX_EVENT_BYTES` (256 MiB), `ONESHIFT_REATTACH_SECONDS` (30) and `ONESHIFT_STORE_WAIT_SECONDS` (30). `no_auth` says that the operator wants everybody to be
-    /// able to do everything.
+    /// `ONESHIFT_CLUSTER_TOKEN` (required), `ONESHIFT_TOKENS_FILE`, `ONESHIFT_MAX_QUEUED` (200,000),
+    /// `ONESHIFT_MAX_EVENT_BYTES` (256 MiB), `ONESHIFT_KEEP_JOBS_DAYS` (30; 0: for ever),
+    /// `ONESHIFT_REATTACH_SECONDS` (30) and `ONESHIFT_STORE_WAIT_SECONDS` (30). `no_auth` says that
+    /// the operator wants everybody to be able to do everything.
     ///
     /// # Errors
     /// When one of them cannot be used, or strangers could submit jobs without that being asked for.
@@ -53,10 +56,17 @@ impl Config {
             tokens: tokens(environment, listen, no_auth)?,
             max_queued: environment.number("ONESHIFT_MAX_QUEUED", 200_000)?,
             max_event_bytes: environment.number("ONESHIFT_MAX_EVENT_BYTES", 256 * 1024 * 1024)?,
+            keep_jobs: keep_jobs(environment)?,
             reattach: seconds("ONESHIFT_REATTACH_SECONDS", 30)?,
             store_wait: seconds("ONESHIFT_STORE_WAIT_SECONDS", 30)?,
         })
     }
+}
+
+fn keep_jobs(environment: &Environment) -> Result<Option<Duration>, ConfigError> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let days = environment.number::<u32>("ONESHIFT_KEEP_JOBS_DAYS", 30)?;
+    Ok((days > 0).then(|| DAY * days))
 }
 
 fn tokens(

@@ -17,6 +17,7 @@ mod live;
 mod rates;
 mod recovery;
 mod registry;
+mod retention;
 mod routes;
 mod runner;
 mod scheduler;

@@ -45,6 +45,11 @@ impl Live {
         }
     }
 
+    /// Ends the streams of those who follow a job.
+    pub(crate) fn forget(&self, job: JobId) {
+        self.lock().remove(&job);
+    }
+
     /// How many followers there are.
     pub(crate) fn followers(&self) -> usize {
         self.followers.load(Ordering::Relaxed)

@@ -61,6 +61,9 @@ pub async fn serve(
     let gateway = Gateway::new(store, live, &config)?;
     gateway.recover(config.reattach).await?;
     gateway.tasks.spawn(Arc::clone(&gateway).end_pauses());
+    if let Some(keep) = config.keep_jobs {
+        gateway.tasks.spawn(Arc::clone(&gateway).forget_old_jobs(keep));
+    }
     let router = routes::router(Arc::clone(&gateway), config.cluster_token, admission);
     let limits = Limits { connections: MAX_CONNECTIONS, linger: LINGER };
     let stopping = {

@@ -12,6 +12,7 @@ mod lock;
 mod query;
 mod readers;
 mod schema;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -258,7 +258,7 @@ fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
     millisecond.map(|it| Timestamp::from_millisecond(it).map_err(unreadable)).transpose()
 }
 
-fn parsed<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
+pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
 {

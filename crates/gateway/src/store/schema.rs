@@ -23,6 +23,11 @@ const STEPS: &[M<'static>] = &[
         "ALTER TABLE jobs ADD COLUMN event_bytes INTEGER NOT NULL DEFAULT 0;
          ALTER TABLE jobs ADD COLUMN is_truncated INTEGER NOT NULL DEFAULT 0;",
     ),
+    // To find the jobs that ended first, and what belongs to them.
+    M::up(
+        "CREATE INDEX jobs_by_end ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+         CREATE INDEX labels_by_job ON labels (job);",
+    ),
 ];
 
 pub(super) fn path(folder: &Path) -> PathBuf {

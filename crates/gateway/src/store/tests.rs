@@ -379,3 +379,37 @@ async fn the_files_are_for_nobody_else() {
     }
     writing.close().await;
 }
+
+#[tokio::test]
+async fn old_jobs_go_a_portion_at_a_time_and_their_room_is_used_again() {
+    let bench = Bench::open();
+    let file = rusqlite::Connection::open(bench.folder.path().join("oneshift.db")).unwrap();
+    let number = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let keep = bench.job().await;
+    let mut sizes = Vec::new();
+    for _ in 0..3 {
+        let mut new = record(json!({ "labels": { "a": "b" } }));
+        new.token = "other".to_owned();
+        let job = JobRef { id: new.id, row: bench.store.insert(new).await.unwrap() };
+        let mut change = Change::new(job, Transition::Stay);
+        change.pieces = (0..10).map(|_| vec![7; 1024 * 1024]).collect();
+        bench.store.change(change).await.unwrap();
+        bench.store.change(ended(job)).await.unwrap();
+        let mut follower = bench.live.subscribe(job.id);
+        let before = now().as_millisecond() + 1;
+        let mut portions = 1;
+        while bench.store.sweep(before).await.unwrap() {
+            assert!(bench.store.job(job.id).await.unwrap().is_none());
+            portions += 1;
+        }
+        assert!((3..6).contains(&portions), "{portions}");
+        assert!(follower.next().await.is_err());
+        sizes.push(number("PRAGMA page_count"));
+    }
+    let left = "SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM requests)
+        + (SELECT count(*) FROM events) + (SELECT count(*) FROM patches)
+        + (SELECT count(*) FROM labels)";
+    assert_eq!(number(left), 3);
+    assert!(bench.store.job(keep.id).await.unwrap().is_some());
+    assert!(sizes[2] <= sizes[0] + 16, "{sizes:?}");
+}

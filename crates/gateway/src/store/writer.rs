@@ -12,6 +12,7 @@ use super::change::{Change, Changed};
 use super::error::StoreError;
 use super::insert::NewRecord;
 use super::schema::BUSY_TIMEOUT;
+use super::sweep::{Sweep, Swept, sweep};
 use crate::chunk::Chunk;
 use crate::live::Live;
 
@@ -24,6 +25,7 @@ const LOG_WAIT: Duration = Duration::from_millis(100);
 
 pub(super) enum Work {
     Write(Request),
+    Sweep(Sweep),
     Stop,
 }
 
@@ -61,9 +63,12 @@ impl Writer {
 
     pub(super) fn run(mut self, mut work: mpsc::Receiver<Work>) {
         loop {
-            let (batch, is_last) = next_batch(&mut work);
-            if !batch.is_empty() {
-                self.commit_all(batch);
+            let Batch { requests, sweep, is_last } = next_batch(&mut work);
+            if !requests.is_empty() {
+                self.commit_all(requests);
+            }
+            if let Some(sweep) = sweep {
+                self.sweep(sweep);
             }
             if self.has_stale_log && (is_last || work.is_empty()) {
                 self.empty_log();
@@ -88,6 +93,23 @@ impl Writer {
             Ok(was_blocked) => self.has_stale_log = was_blocked,
             Err(error) => tracing::error!(%error, "the store's log cannot be emptied"),
         }
+    }
+
+    /// Forgets some old jobs, and ends the streams of those who follow them.
+    fn sweep(&mut self, wanted: Sweep) {
+        let mut swept = || {
+            let transaction =
+                self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let swept = sweep(&transaction, wanted.before)?;
+            transaction.commit()?;
+            Ok::<_, StoreError>(swept)
+        };
+        let answer = swept().map(|Swept { jobs, has_more }| {
+            jobs.into_iter().for_each(|job| self.live.forget(job));
+            has_more
+        });
+        // An error means that nobody waits for the answer any more.
+        let _ = wanted.answer.send(answer);
     }
 
     /// Commits a batch together, or, if that fails, each request by itself.
@@ -130,24 +152,34 @@ impl Writer {
     }
 }
 
-/// What waits now, or comes next; and whether that was the last.
-fn next_batch(work: &mut mpsc::Receiver<Work>) -> (Vec<Request>, bool) {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    let Some(mut next) = work.blocking_recv() else { return (batch, true) };
+/// What is to be done together.
+#[derive(Default)]
+struct Batch {
+    requests: Vec<Request>,
+    /// What is to be done after that.
+    sweep: Option<Sweep>,
+    is_last: bool,
+}
+
+/// What waits now, or comes next.
+fn next_batch(work: &mut mpsc::Receiver<Work>) -> Batch {
+    let (mut batch, mut bytes) = (Batch::default(), 0);
+    let mut next = work.blocking_recv();
     loop {
         match next {
-            Work::Stop => return (batch, true),
-            Work::Write(request) => {
+            Some(Work::Write(request)) => {
                 bytes += request.size();
-                batch.push(request);
+                batch.requests.push(request);
             }
+            Some(Work::Sweep(sweep)) => return Batch { sweep: Some(sweep), ..batch },
+            Some(Work::Stop) | None => return Batch { is_last: true, ..batch },
         }
-        if batch.len() >= MAX_BATCH || bytes >= MAX_BATCH_BYTES {
-            return (batch, false);
+        if batch.requests.len() >= MAX_BATCH || bytes >= MAX_BATCH_BYTES {
+            return batch;
         }
         next = match work.try_recv() {
-            Ok(work) => work,
-            Err(_) => return (batch, false),
+            Ok(work) => Some(work),
+            Err(_) => return batch,
         };
     }
 }

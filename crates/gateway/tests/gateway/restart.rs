@@ -148,3 +148,28 @@ async fn a_retry_goes_on_with_its_pause_and_can_be_cancelled_in_it() {
     assert_whole(&frames);
     assert_eq!(outcome(&frames).state, State::Cancelled);
 }
+
+#[tokio::test]
+async fn a_job_that_ended_long_ago_is_forgotten_and_others_are_not() {
+    let gateway = Gateway::start().await;
+    let [old, young, queued] = [
+        gateway.submit(job("hello")).await.job(),
+        gateway.submit(job("hello")).await.job(),
+        gateway.submit(job("hello")).await.job(),
+    ];
+    for id in [old, young] {
+        gateway.endpoint().cancel(id).await.unwrap();
+    }
+    let (_, data) = gateway.stop().await;
+    let file = rusqlite::Connection::open(data.path().join("oneshift.db")).unwrap();
+    let day = "UPDATE jobs SET created_at = 0, finished_at = finished_at - 86400001 WHERE id = ?";
+    file.execute(day, [old.to_string()]).unwrap();
+    file.execute("UPDATE jobs SET created_at = 0 WHERE id = ?", [queued.to_string()]).unwrap();
+    drop(file);
+    let gateway = Gateway::with(Setup { data: Some(data), ..Setup::default() }).await;
+    while gateway.endpoint().job(old).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(crate::support::list(&gateway.endpoint()).await, [queued, young]);
+    assert_eq!(gateway.view(queued).await.state, JobState::Queued);
+}

@@ -54,6 +54,7 @@ impl Gateway {
             tokens: setup.tokens.map(|text| Tokens::parse(text).unwrap()),
             max_queued: setup.max_queued.unwrap_or(1000),
             max_event_bytes: setup.max_event_bytes.unwrap_or(256 * 1024 * 1024),
+            keep_jobs: Some(Duration::from_secs(24 * 3600)),
             reattach: setup.reattach.unwrap_or(Duration::from_secs(30)),
             store_wait: Duration::from_secs(5),
         };
