@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     RepositoryNotFound { url: String },
     #[error("{url} was silent for {seconds} s")]
     Stalled { url: String, seconds: u64 },
+    #[error("{url} did not send all that is needed within {seconds} s")]
+    TimedOut { url: String, seconds: u64 },
     #[error("the connection to {url} broke off in the middle: {cause}")]
     CutOff { url: String, cause: String },
     #[error("{url} does not answer as a git server does: {what}")]
@@ -82,6 +84,7 @@ impl Fault {
             Self::LoginMissing { .. } | Self::LoginRefused { .. } => Reason::LoginRefused,
             Self::RepositoryNotFound { .. } => Reason::RepositoryNotFound,
             Self::Stalled { .. } => Reason::Stalled,
+            Self::TimedOut { .. } => Reason::Timeout,
             Self::BranchNotFound { .. }
             | Self::NoDefaultBranch { .. }
             | Self::NotACommit { .. } => Reason::BranchNotFound,

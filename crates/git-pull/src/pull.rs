@@ -87,7 +87,7 @@ impl Puller<'_> {
         let (settings, url) = (self.settings, &self.request.repo_url);
         let login = settings.credentials.login_for(url)?;
         let policy = Arc::clone(&settings.policy);
-        let web = Web::new(Handle::current(), policy, settings.silence, self.stop.clone())?;
+        let web = Web::new(Handle::current(), policy, settings.patience, self.stop.clone())?;
         let source = Source::connect(&web, url, login)?;
         let found = self.find(source.snapshot())?;
         let mirror = Mirror::new(&settings.workspace.cache(), url.public());

@@ -9,7 +9,7 @@ use service::workspace::Workspace;
 use crate::credentials::Credentials;
 use crate::housekeeping::Limits;
 use crate::policy::Policy;
-use crate::web::SILENCE;
+use crate::web::{Patience, SILENCE, TOTAL};
 
 /// The operator's settings for pulls and deliveries.
 #[derive(Clone, Debug)]
@@ -17,32 +17,42 @@ pub(crate) struct Settings {
     pub(crate) workspace: Workspace,
     pub(crate) policy: Arc<Policy>,
     pub(crate) credentials: Credentials,
-    /// How long a git server may be silent.
-    pub(crate) silence: Duration,
+    pub(crate) patience: Patience,
     pub(crate) limits: Limits,
 }
 
 impl Settings {
     /// Reads `ONESHIFT_WORKSPACE`, `ONESHIFT_ALLOW_LOCAL_REPOS`, `ONESHIFT_ALLOWED_HOSTS`,
-    /// `ONESHIFT_GIT_CREDENTIALS_FILE`, `ONESHIFT_GIT_SILENCE_SECONDS` and what [`Limits`] reads;
-    /// opens the workspace.
+    /// `ONESHIFT_GIT_CREDENTIALS_FILE`, `ONESHIFT_GIT_SILENCE_SECONDS`,
+    /// `ONESHIFT_GIT_TIMEOUT_SECONDS` and what [`Limits`] reads; opens the workspace.
     pub(crate) fn read(environment: &Environment) -> Result<Self, ConfigError> {
         const WORKSPACE: &str = "ONESHIFT_WORKSPACE";
-        const SILENCE_SECONDS: &str = "ONESHIFT_GIT_SILENCE_SECONDS";
         let workspace = Workspace::open(&environment.path(WORKSPACE, "/workspace"))
             .map_err(|error| ConfigError::new(WORKSPACE, format!("is wrong: {error}")))?;
-        let silence: u64 = environment.number(SILENCE_SECONDS, SILENCE.as_secs())?;
-        if silence == 0 {
-            return Err(ConfigError::new(SILENCE_SECONDS, "is 0; use at least 1"));
-        }
+        let patience = Patience {
+            silence: seconds(environment, "ONESHIFT_GIT_SILENCE_SECONDS", SILENCE)?,
+            total: seconds(environment, "ONESHIFT_GIT_TIMEOUT_SECONDS", TOTAL)?,
+        };
         Ok(Self {
             workspace,
             policy: Arc::new(Policy::from_environment(environment)?),
             credentials: Credentials::new(
                 environment.text("ONESHIFT_GIT_CREDENTIALS_FILE").map(Into::into),
             ),
-            silence: Duration::from_secs(silence),
+            patience,
             limits: Limits::read(environment)?,
         })
+    }
+}
+
+fn seconds(
+    environment: &Environment,
+    name: &str,
+    default: Duration,
+) -> Result<Duration, ConfigError> {
+    // So many seconds are as good as no limit, and no clock runs over.
+    match environment.number::<u32>(name, u32::try_from(default.as_secs()).unwrap_or(u32::MAX))? {
+        0 => Err(ConfigError::new(name, "is 0; use at least 1")),
+        seconds => Ok(Duration::from_secs(seconds.into())),
     }
 }

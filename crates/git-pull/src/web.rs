@@ -1,9 +1,10 @@
 //! HTTP as git needs it, from a thread that may block: every wait ends at once when the job is
 //! stopped, and by itself when the server is silent.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::{Client, RequestBuilder, Response, redirect};
@@ -27,6 +28,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// (`uploadpack.keepAlive`).
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
+/// How long a job waits for servers in all: at 3 MB/s that is 10 GiB.
+pub(crate) const TOTAL: Duration = Duration::from_secs(60 * 60);
+
 /// Some servers let only git in.
 const USER_AGENT: &str = concat!("git/oneshift-", env!("CARGO_PKG_VERSION"));
 
@@ -37,8 +41,19 @@ pub(crate) struct Web {
     /// Whether there is a list of authorities; without one there is no https.
     is_secure: bool,
     policy: Arc<Policy>,
-    silence: Duration,
+    patience: Patience,
+    /// For how long servers were waited for.
+    waited: Cell<Duration>,
     stop: CancellationToken,
+}
+
+/// How long servers are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// How long a server may be silent.
+    pub(crate) silence: Duration,
+    /// How long a job waits for servers in all: one that says a byte now and then is never silent.
+    pub(crate) total: Duration,
 }
 
 impl Web {
@@ -46,7 +61,7 @@ impl Web {
     pub(crate) fn new(
         runtime: Handle,
         policy: Arc<Policy>,
-        silence: Duration,
+        patience: Patience,
         stop: CancellationToken,
     ) -> Result<Self, Fault> {
         // Fails when it was done before, which is fine.
@@ -63,7 +78,8 @@ impl Web {
             // On a machine without certificates plain http still works.
             Err(_) => (builder().tls_certs_only([]).build().map_err(not_set_up)?, false),
         };
-        Ok(Self { runtime, client, is_secure, policy, silence, stop })
+        let waited = Cell::default();
+        Ok(Self { runtime, client, is_secure, policy, patience, waited, stop })
     }
 
     /// The operator's rules.
@@ -103,7 +119,7 @@ impl Web {
             Some(login) => request.basic_auth(&login.user, Some(login.password.expose_secret())),
             None => request,
         };
-        let limit = CONNECT_TIMEOUT + self.silence;
+        let limit = CONNECT_TIMEOUT + self.patience.silence;
         let response = self.wait(url, limit, request.send())?;
         // The resolver and the policy have seen to this already, for names and for literals.
         let peer = response.remote_addr().map(|peer| peer.ip());
@@ -119,20 +135,29 @@ impl Web {
         limit: Duration,
         future: impl Future<Output = reqwest::Result<T>>,
     ) -> Result<T, Fault> {
-        self.runtime.block_on(async {
+        let left = self.patience.total.saturating_sub(self.waited.get());
+        let since = Instant::now();
+        let answer = self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => Err(Fault::Stopped),
+                () = tokio::time::sleep(left) => Err(self.over(url)),
                 answer = tokio::time::timeout(limit, future) => match answer {
                     Ok(answer) => answer.map_err(|error| explain(url, error)),
                     Err(_) => Err(self.silent(url)),
                 }
             }
-        })
+        });
+        self.waited.set(self.waited.get() + since.elapsed());
+        answer
     }
 
     fn silent(&self, url: &Url) -> Fault {
-        Fault::Stalled { url: repository_of(url), seconds: self.silence.as_secs() }
+        Fault::Stalled { url: repository_of(url), seconds: self.patience.silence.as_secs() }
+    }
+
+    fn over(&self, url: &Url) -> Fault {
+        Fault::TimedOut { url: repository_of(url), seconds: self.patience.total.as_secs() }
     }
 }
 
@@ -157,7 +182,7 @@ impl Answer<'_> {
 
 impl Pieces for Answer<'_> {
     fn next_piece(&mut self) -> Result<Option<Bytes>, Fault> {
-        self.web.wait(&self.url, self.web.silence, self.response.chunk())
+        self.web.wait(&self.url, self.web.patience.silence, self.response.chunk())
     }
 
     fn cut_off(&self) -> Fault {

@@ -33,6 +33,16 @@ fn each_failure_has_its_reason_and_a_sentence() {
 }
 
 #[test]
+fn a_server_that_is_never_silent_and_never_done_is_given_up() {
+    let (server, _) = server_with_demo();
+    let site = Site::with([("ONESHIFT_GIT_TIMEOUT_SECONDS", "1")]);
+    let url = server.url(Access::Slow, "demo");
+    let pulled = site.pull(&url);
+    let expected = format!("{url} did not send all that is needed within 1 s");
+    assert_eq!(pulled.failure(), (Reason::Timeout, expected.as_str()));
+}
+
+#[test]
 fn what_the_request_names_and_is_not_there_is_named_in_the_answer() {
     let server = GitServer::start();
     server.repository("demo", |repository| {
