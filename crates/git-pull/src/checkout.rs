@@ -15,6 +15,7 @@ use std::thread;
 
 use git2::{Odb, Oid};
 
+use crate::budget::{Blob, Budget};
 use crate::fault::Fault;
 use crate::index;
 use crate::mirror::{Mirror, Work};
@@ -37,13 +38,23 @@ pub(crate) struct LeftAlone {
     pub(crate) lfs_pointers: Vec<String>,
 }
 
-/// Writes all files of the tree into `folder`, which holds nothing but `.git`.
+/// Where the files go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// A folder that holds nothing but `.git`.
+    pub(crate) folder: &'a Path,
+    /// How many bytes all files together may have.
+    pub(crate) max_bytes: u64,
+}
+
+/// Writes all files of the tree.
 pub(crate) fn write_tree(
     mirror: &Mirror,
     tree: Oid,
-    folder: &Path,
+    place: Place<'_>,
     work: &Work<'_>,
 ) -> Result<LeftAlone, Fault> {
+    let folder = place.folder;
     // What comes out of a pack has a checksum of its own; naming every file anew costs as much as
     // writing it.
     git2::opts::strict_hash_verification(false);
@@ -54,11 +65,11 @@ pub(crate) fn write_tree(
         fs::create_dir(folder.join(path)).map_err(|error| explain(path, error))?;
     }
     plan.files.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut written = write_files(mirror, &plan.files, folder, work)?;
+    let mut written = write_files(mirror, &plan.files, place, work)?;
     // Last, so that no path of the others can lead through one of them.
     let odb = mirror.objects()?;
     for link in &plan.symlinks {
-        let target = odb.read(link.id).map_err(|cause| mirror.damaged(cause))?;
+        let target = Blob { mirror, odb: &odb, id: link.id, path: &link.path }.read_link()?;
         let path = folder.join(&link.path);
         std::os::unix::fs::symlink(OsStr::from_bytes(target.data()), &path)
             .and_then(|()| written.stat.push(link, &path.symlink_metadata()?))
@@ -86,13 +97,14 @@ struct Written {
 fn write_files(
     mirror: &Mirror,
     files: &[PlannedFile],
-    folder: &Path,
+    place: Place<'_>,
     work: &Work<'_>,
 ) -> Result<Written, Fault> {
     let crew = Crew {
         mirror,
         files,
-        folder,
+        folder: place.folder,
+        budget: Budget::new(place.max_bytes),
         work,
         next: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
@@ -124,6 +136,7 @@ struct Crew<'a> {
     mirror: &'a Mirror,
     files: &'a [PlannedFile],
     folder: &'a Path,
+    budget: Budget,
     work: &'a Work<'a>,
     next: AtomicUsize,
     failed: AtomicBool,
@@ -157,12 +170,14 @@ impl Crew<'_> {
     }
 
     fn write(&self, file: &PlannedFile, odb: &Odb<'_>, written: &mut Written) -> Result<(), Fault> {
-        let blob = odb.read(file.id).map_err(|cause| self.mirror.damaged(cause))?;
-        let metadata = write_file(&self.folder.join(&file.path), blob.data(), file.mode)
-            .map_err(|error| explain(&file.path, error))?;
-        if blob.len() < LFS_MAX_BYTES && blob.data().starts_with(LFS_START) {
-            written.lfs_pointers.push(shown(&file.path));
-        }
+        let blob = Blob { mirror: self.mirror, odb, id: file.id, path: &file.path };
+        let metadata = self.budget.read(&blob, |blob| {
+            if blob.len() < LFS_MAX_BYTES && blob.data().starts_with(LFS_START) {
+                written.lfs_pointers.push(shown(&file.path));
+            }
+            write_file(&self.folder.join(&file.path), blob.data(), file.mode)
+                .map_err(|error| explain(&file.path, error))
+        })?;
         written.stat.push(file, &metadata).map_err(|error| explain(&file.path, error))
     }
 }

@@ -48,6 +48,13 @@ impl JobFolder {
         prepare().map_err(Fault::io("make the job's folder"))
     }
 
+    /// Removes the checkout as far as that is possible.
+    pub(crate) fn discard_checkout(&self) {
+        if let Err(error) = remove_tree(&self.checkout()) {
+            tracing::warn!("cannot remove {}: {error}", self.checkout().display());
+        }
+    }
+
     /// Notes which mirror the checkout borrows from; until the folder is gone, it must stay.
     pub(crate) fn borrow_from(&self, mirror: &Mirror) -> Result<(), Fault> {
         let note = format!("{}\n", mirror.name());

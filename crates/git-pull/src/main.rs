@@ -2,6 +2,7 @@
 
 mod address;
 mod advertisement;
+mod budget;
 mod checkout;
 mod checkout_git;
 mod credentials;

@@ -9,7 +9,7 @@ use service::protocol::{ErrorCode, Outcome, RequestError, Step};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkout::{self, LeftAlone};
+use crate::checkout::{self, LeftAlone, Place};
 use crate::checkout_git;
 use crate::fault::Fault;
 use crate::job_folder::JobFolder;
@@ -147,7 +147,10 @@ impl Puller<'_> {
         checkout_git::create(&checkout.join(".git"), mirror, url, source.snapshot(), found)
             .map_err(Fault::io("make the checkout"))?;
         if let Some(tree) = tree {
-            let left = checkout::write_tree(mirror, tree, &checkout, &self.work())?;
+            let place = Place { folder: &checkout, max_bytes: self.settings.max_checkout_bytes };
+            // Half a checkout is of no use to anybody, and takes up room.
+            let left = checkout::write_tree(mirror, tree, place, &self.work())
+                .inspect_err(|_| folder.discard_checkout())?;
             self.tell(&left);
         }
         Ok(())

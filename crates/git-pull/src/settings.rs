@@ -19,12 +19,15 @@ pub(crate) struct Settings {
     pub(crate) credentials: Credentials,
     pub(crate) patience: Patience,
     pub(crate) limits: Limits,
+    /// How many bytes the files of a checkout may have.
+    pub(crate) max_checkout_bytes: u64,
 }
 
 impl Settings {
     /// Reads `ONESHIFT_WORKSPACE`, `ONESHIFT_ALLOW_LOCAL_REPOS`, `ONESHIFT_ALLOWED_HOSTS`,
     /// `ONESHIFT_GIT_CREDENTIALS_FILE`, `ONESHIFT_GIT_SILENCE_SECONDS`,
-    /// `ONESHIFT_GIT_TIMEOUT_SECONDS` and what [`Limits`] reads; opens the workspace.
+    /// `ONESHIFT_GIT_TIMEOUT_SECONDS`, `ONESHIFT_MAX_CHECKOUT_BYTES` and what [`Limits`] reads; opens
+    /// the workspace.
     pub(crate) fn read(environment: &Environment) -> Result<Self, ConfigError> {
         const WORKSPACE: &str = "ONESHIFT_WORKSPACE";
         let workspace = Workspace::open(&environment.path(WORKSPACE, "/workspace"))
@@ -41,6 +44,7 @@ impl Settings {
             ),
             patience,
             limits: Limits::read(environment)?,
+            max_checkout_bytes: environment.number("ONESHIFT_MAX_CHECKOUT_BYTES", 20 << 30)?,
         })
     }
 }

@@ -379,3 +379,29 @@ fn a_pull_leaves_the_checkout_alone_while_an_earlier_attempt_works_in_it() {
     assert!(!mark.exists());
     assert_eq!(second.notices()[0].0, "waits_for_earlier_attempt");
 }
+
+#[test]
+fn a_checkout_that_is_too_large_is_refused_and_leaves_nothing() {
+    let server = GitServer::start();
+    server.repository("demo", |repository| {
+        repository.noise("a", 60_000).noise("b", 60_000).commit("first");
+    });
+    let url = server.url(Access::Public, "demo");
+    Site::with([("ONESHIFT_MAX_CHECKOUT_BYTES", "120000")]).pull(&url).commit();
+    let pulled = Site::with([("ONESHIFT_MAX_CHECKOUT_BYTES", "119999")]).pull(&url);
+    let message = "the repository cannot be checked out: its files have more than 119999 bytes";
+    assert_eq!(pulled.failure(), (Reason::CloneFailed, message));
+    assert!(!pulled.outcome.retryable && !pulled.checkout.exists());
+}
+
+#[test]
+fn a_symlink_s_target_that_is_no_path_is_refused() {
+    let server = GitServer::start();
+    server.repository("demo", |repository| {
+        repository.symlink("link", &"x".repeat(5000)).commit("first");
+    });
+    let pulled = Site::new().pull(&server.url(Access::Public, "demo"));
+    let message =
+        "the repository cannot be checked out: \"link\" has 5000 bytes, and 4095 are possible";
+    assert_eq!(pulled.failure(), (Reason::CloneFailed, message));
+}
