@@ -42,8 +42,10 @@ fn all() -> Vec<Seen> {
     entries.filter_map(id).filter_map(look_at).collect()
 }
 
-/// By `proc_pid_stat(5)`: id, name in parentheses, state, parent.
-fn look_at(id: u32) -> Option<Seen> {
+/// A process, if it is there and not a zombie.
+#[must_use]
+pub fn look_at(id: u32) -> Option<Seen> {
+    // By `proc_pid_stat(5)`: id, name in parentheses, state, parent.
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let (head, tail) = stat.rsplit_once(')')?;
     let (_, name) = head.split_once('(')?;

@@ -21,7 +21,7 @@ mod wait;
 
 pub use binaries::binaries;
 pub use claude_cli::{VERSION as CLAUDE_VERSION, claude_cli, claude_command};
-pub use environment::{skipped, tool};
+pub use environment::{skipped, tool, variable};
 pub use git_server::GitServer;
 pub use model::Model;
 pub use process::{Launch, Process};

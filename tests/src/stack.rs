@@ -189,8 +189,17 @@ impl Stack {
     /// The ids of the running processes of a service, such as `gateway`.
     #[must_use]
     pub fn processes(&self, service: &str) -> Vec<u32> {
-        let children = kernel::children_of(self.process.id());
-        children.into_iter().filter(|seen| seen.name == service).map(|seen| seen.id).collect()
+        self.children()
+            .into_iter()
+            .filter(|seen| seen.name == service)
+            .map(|seen| seen.id)
+            .collect()
+    }
+
+    /// The running processes of all services.
+    #[must_use]
+    pub fn children(&self) -> Vec<kernel::Seen> {
+        kernel::children_of(self.process.id())
     }
 
     /// Will start `oneshift` beside the stack, with its gateway as the one to talk to.
