@@ -10,6 +10,7 @@ use service::one_shot::{Job, Shift};
 use service::protocol::event::{StepEvent, StepState};
 use service::protocol::request::ExecuteRequest;
 use service::protocol::{Outcome, Payload, Reason, RequestError, State, Step};
+use service::workspace::JobLock;
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -39,12 +40,12 @@ impl Execute {
     /// Runs agent and check; the `Err` is the outcome of a job that cannot begin.
     async fn work(&self, request: &ExecuteRequest, job: &Job) -> Result<Outcome, Box<Outcome>> {
         // Held until agent, check and all that they started are gone.
-        let _lock = self.config.workspace.lock_job(job).await?;
+        let lock = self.config.workspace.lock_job(job).await?;
         let folders = Folders::open(&self.config.workspace, job, request.directory.as_ref())?;
         let end = Instant::now() + Duration::from_secs(request.limits.timeout_seconds);
         let silence = Duration::from_secs(request.limits.idle_seconds);
         let deadlines = Deadlines { end, silence };
-        let place = Place { job, folders: &folders, deadlines };
+        let place = Place { job, folders: &folders, lock: &lock, deadlines };
         let mut outcome = self.run_agent(request, &place).await?;
         let Some(check) = request.check.as_deref() else { return Ok(outcome) };
         if outcome.state != State::Completed {
@@ -64,7 +65,7 @@ impl Execute {
     ) -> Result<Outcome, Box<Outcome>> {
         let unknown = || internal("the agent is not configured any more");
         let mut run = self.config.agents.prepare(request).ok_or_else(unknown)?;
-        let Place { job, folders, deadlines } = place;
+        let Place { job, folders, lock, deadlines } = place;
         write_prompt(&folders.prompt, &run.prompt)?;
         if !request.trust_repository {
             remark_ignored_settings(&folders.work, job);
@@ -77,6 +78,7 @@ impl Execute {
             directory: &folders.work,
             environment: &environment,
             input: Some(folders.prompt.clone()),
+            lock,
         };
         let mut audience = AgentAudience::new(job, &self.config.redactor, run.listener.as_mut());
         let shim = &self.config.shim;
@@ -101,13 +103,14 @@ impl Execute {
         place: &Place<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), Box<Outcome>> {
-        let Place { job, folders, deadlines } = place;
+        let Place { job, folders, lock, deadlines } = place;
         let step = StartedStep::start(Step::Check, job);
         let program = Program {
             argv: ["sh", "-c", check].map(OsString::from).to_vec(),
             directory: &folders.work,
             environment: &self.config.base.for_check(&folders.home, &folders.temporary),
             input: None,
+            lock,
         };
         let mut audience = CheckAudience::new(job, &self.config.redactor);
         let shim = &self.config.shim;
@@ -149,6 +152,7 @@ impl Shift for Execute {
 struct Place<'a> {
     job: &'a Job,
     folders: &'a Folders,
+    lock: &'a JobLock,
     deadlines: Deadlines,
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use service::one_shot::{Job, Stop};
+use service::workspace::JobLock;
 use tokio::time::Instant;
 
 use crate::lines::Piece;
@@ -26,6 +27,8 @@ pub(crate) struct Program<'a> {
     pub(crate) environment: &'a [(String, String)],
     /// The file that is its standard input; none for an empty one.
     pub(crate) input: Option<PathBuf>,
+    /// What its guard holds until the program, and all that it started, is gone.
+    pub(crate) lock: &'a JobLock,
 }
 
 /// What ends a program early.

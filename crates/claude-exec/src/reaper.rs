@@ -6,15 +6,19 @@
 //! the control socket that only it holds, so even a `kill -9` of the worker is seen. (A deadly
 //! parent-death signal would be wrong: it comes when the *thread* that started the guard ends.)
 //!
+//! The guard also holds the lock of the job's folder: another attempt must wait for all of this.
+//!
 //! The worker is a subreaper as well, and sweeps up itself if the agent kills its guard. What is
 //! not covered is an agent of the same user that kills guard and worker in the same instant; in a
 //! container its processes end with the container.
 
 mod control;
+mod custody;
 mod descendants;
 mod shim;
 
 pub(crate) use control::{Order, Report};
+pub(crate) use custody::hand_over;
 pub(crate) use descendants::kill_all_below;
 pub use shim::reap;
 

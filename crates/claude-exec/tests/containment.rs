@@ -12,7 +12,8 @@ use end_to_end::{Launch, Process};
 use rustix::process::Signal;
 use serde_json::json;
 use service::one_shot::Job;
-use service::protocol::State;
+use service::protocol::{JobId, State};
+use service::workspace::Workspace;
 
 /// The ids in a file, one a line, when there are as many.
 async fn ids(file: &Path, count: usize) -> Vec<String> {
@@ -162,13 +163,17 @@ async fn a_worker_that_is_killed_takes_all_with_it() {
         let script = format!("{} {act} touch ready; sleep 1000", scattering(&file));
         let mut worker = worker(&script, folder.path());
         let first = Events::of(post(&worker).await).await.next().await.unwrap();
-        let job = first.json()["jobId"].as_str().unwrap().to_owned();
-        let ready = folder.path().join("jobs").join(job).join("repo/ready");
+        let job: JobId = first.json()["jobId"].as_str().unwrap().parse().unwrap();
+        let ready = folder.path().join("jobs").join(job.to_string()).join("repo/ready");
         eventually(|| ready.exists().then_some(())).await;
         let ids = ids(&file, 3).await;
         worker.signal(Signal::KILL);
         worker.exit().await;
-        eventually(|| ids.iter().all(|id| !is_alive(id)).then_some(())).await;
+        // Nobody else may work in the folder until all are gone.
+        let workspace = Workspace::open(folder.path()).unwrap();
+        eventually(|| workspace.try_lock_job(job).unwrap()).await;
+        let alive: Vec<_> = ids.iter().filter(|id| is_alive(id)).collect();
+        assert!(alive.is_empty(), "{act}: {alive:?} of {ids:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The worker's side of a guard process.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::{AFTER_INTERRUPT, AFTER_TERMINATE, Cause, Ending, Program};
-use crate::reaper::{INPUT_OPTION, Order, Report, SUBCOMMAND, kill_all_below};
+use crate::reaper::{INPUT_OPTION, Order, Report, SUBCOMMAND, hand_over, kill_all_below};
 
 /// How the program is asked to end, and how long each way has. The guard itself gives up on
 /// processes that resist SIGKILL after 1 s.
@@ -49,6 +49,7 @@ impl Guard {
     /// Starts `shim` as the guard of a program.
     pub(super) fn start(shim: &Path, program: Program<'_>) -> io::Result<(Self, Output)> {
         let (ours, theirs) = StdUnixStream::pair()?;
+        hand_over(&ours, program.lock.as_fd())?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(shim);
         command.arg(SUBCOMMAND);

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
@@ -17,7 +17,7 @@ use signal_hook::consts::signal as signals;
 
 use super::control::{Order, Report};
 use super::descendants::Sweep;
-use super::{INPUT_OPTION, adopt_orphans};
+use super::{INPUT_OPTION, adopt_orphans, custody};
 
 /// How long processes may resist SIGKILL, as those do that hang in a system call. The worker's
 /// stop must be over within 5 s, and has spent 3 s when it comes to this.
@@ -80,6 +80,8 @@ fn prepare(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Command>
 struct Guard {
     program: Pid,
     control: UnixStream,
+    /// Of the job's folder; free when this process has ended.
+    _lock: Option<OwnedFd>,
     /// Readable when a signal has come.
     woken: UnixStream,
     interrupt: Arc<AtomicBool>,
@@ -97,6 +99,7 @@ impl Guard {
         rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
         rustix::thread::set_no_new_privs(true)?;
         let control = control()?;
+        let lock = custody::take_over(&control)?;
         control.set_nonblocking(true)?;
         let (woken, wake) = UnixStream::pair()?;
         woken.set_nonblocking(true)?;
@@ -110,7 +113,8 @@ impl Guard {
             signal_hook::low_level::pipe::register(signal, wake.try_clone()?)?;
         }
         let program = Pid::from_child(&command.spawn()?);
-        Ok(Self { program, control, woken, interrupt, terminate, exit_code: None })
+        let exit_code = None;
+        Ok(Self { program, control, _lock: lock, woken, interrupt, terminate, exit_code })
     }
 
     /// Watches until the program has ended, or is to be killed; then kills what is left.

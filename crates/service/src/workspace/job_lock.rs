@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -117,6 +118,13 @@ impl JobLock {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         // Without it the folder is taken for older than it is.
         let _ = futimens(&self.folder, &Timestamps { last_access: now, last_modification: now });
+    }
+}
+
+/// For a process that is to hold the lock as well, and to keep it if this one dies.
+impl AsFd for JobLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
     }
 }
 
