@@ -5,7 +5,6 @@
 
 mod alarm;
 mod attachments;
-mod browsers;
 mod caller;
 mod chunk;
 mod config;

@@ -14,10 +14,10 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use secrecy::SecretString;
+use service::browsers::{self, Admission};
 use service::error::{no_such_method, no_such_route};
 use service::{auth, health as common};
 
-use crate::browsers::{self, Admission};
 use crate::gateway::Gateway;
 pub use openapi::document;
 

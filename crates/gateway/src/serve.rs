@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use service::browsers::Admission;
 use service::client::ClientError;
 use service::serve::{self, Limits};
 use tokio::net::TcpListener;
 
-use crate::browsers::Admission;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::live::Live;
