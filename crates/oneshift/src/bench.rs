@@ -28,14 +28,14 @@ pub(crate) struct Effort {
     pub(crate) rounds: usize,
     /// Short lines that the agent prints.
     pub(crate) short_lines: u64,
-    /// Long lines that the agent prints, 8 KiB each.
+    /// Long lines that the agent prints, 8 KiB each; together less than the bound of a job's log.
     pub(crate) long_lines: u64,
 }
 
 impl Effort {
     /// For figures to be written down.
     pub(crate) const FULL: Self =
-        Self { jobs: 200, rounds: 10, short_lines: 400_000, long_lines: 40_000 };
+        Self { jobs: 200, rounds: 10, short_lines: 400_000, long_lines: 20_000 };
 
     /// For a rough idea.
     pub(crate) const QUICK: Self =
