@@ -241,9 +241,9 @@ async fn a_reader_may_come_back_anywhere_and_gets_exactly_the_rest() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_job_that_nobody_reads_ends_as_caller_lost_and_the_worker_exits_unreported() {
-    let worker = start([]).await;
+    let worker = start([("ONESHIFT_READER_WAIT_SECONDS", "1")]).await;
     drop(play(&worker.endpoint, "wait").await.unwrap());
     assert_eq!(worker.exit.await.unwrap().unwrap(), Exit::Unreported);
 }

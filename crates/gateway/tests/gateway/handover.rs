@@ -8,13 +8,13 @@ use std::time::Duration;
 use service::client::Attachment;
 use service::one_shot::Exit;
 use service::protocol::worker::{Attach, RunningJob};
-use service::protocol::{Payload, State, WorkerId, WorkerKind};
+use service::protocol::{State, WorkerId, WorkerKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Gateway, assert_whole, event, job, outcome, read_all, read_until};
+use crate::support::{Gateway, assert_whole, attempts, job, outcome, read_all, read_until};
 use crate::worker::Worker;
 
 /// What happens to the first connection; all others are passed through.
@@ -128,14 +128,6 @@ fn attach(id: WorkerId, port: u16) -> Attach {
         version: "1".to_owned(),
         job: None,
     }
-}
-
-fn attempts(frames: &[service::protocol::sse::Frame]) -> Vec<u32> {
-    let attempt = |frame| match event(frame).payload {
-        Payload::Started { attempt, .. } => Some(attempt),
-        _ => None,
-    };
-    frames.iter().filter_map(attempt).collect()
 }
 
 #[tokio::test]

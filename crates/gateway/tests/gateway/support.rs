@@ -11,7 +11,7 @@ use service::client::{Endpoint, EventStream, JobFilter, Patience, Submission};
 use service::protocol::event::Event;
 use service::protocol::job::{Job as View, JobState};
 use service::protocol::sse::Frame;
-use service::protocol::{JobId, Outcome};
+use service::protocol::{JobId, Outcome, Payload};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -202,4 +202,13 @@ pub(crate) fn assert_whole(frames: &[Frame]) {
 pub(crate) async fn list(endpoint: &Endpoint) -> Vec<JobId> {
     let page = endpoint.jobs(&JobFilter::default()).await.unwrap();
     page.jobs.into_iter().map(|job| job.id).collect()
+}
+
+/// The attempts that a stream says were started.
+pub(crate) fn attempts(frames: &[Frame]) -> Vec<u32> {
+    let attempt = |frame| match event(frame).payload {
+        Payload::Started { attempt, .. } => Some(attempt),
+        _ => None,
+    };
+    frames.iter().filter_map(attempt).collect()
 }

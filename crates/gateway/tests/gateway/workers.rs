@@ -7,20 +7,12 @@ use service::client::Submission;
 use service::protocol::job::JobState;
 use service::protocol::request::JobRequest;
 use service::protocol::worker::LeaseRequest;
-use service::protocol::{ErrorCode, JobId, Payload, Reason, State, WorkerKind, WorkspaceId};
+use service::protocol::{ErrorCode, JobId, Reason, State, WorkerKind, WorkspaceId};
 
 use crate::support::{
-    Gateway, assert_whole, event, job, job_with, names, outcome, read_all, read_until,
+    Gateway, assert_whole, attempts, job, job_with, names, outcome, read_all, read_until,
 };
 use crate::worker::Worker;
-
-fn attempts(frames: &[service::protocol::sse::Frame]) -> Vec<u32> {
-    let attempt = |frame| match event(frame).payload {
-        Payload::Started { attempt, .. } => Some(attempt),
-        _ => None,
-    };
-    frames.iter().filter_map(attempt).collect()
-}
 
 #[tokio::test]
 async fn a_worker_that_is_lost_before_the_agent_starts_is_replaced() {
