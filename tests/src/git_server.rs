@@ -10,6 +10,7 @@ use axum::http::{Response, StatusCode, header, request};
 use axum::response::IntoResponse;
 use base64::Engine;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::loopback::Loopback;
 use crate::tls::Authority;
@@ -57,6 +58,7 @@ struct Served {
     root: PathBuf,
     requests: Mutex<Vec<Request>>,
     moved_to: OnceLock<String>,
+    gate: watch::Sender<bool>,
 }
 
 impl GitServer {
@@ -113,6 +115,11 @@ impl GitServer {
     /// When it leads somewhere already.
     pub fn redirect_to(&self, url: &str) {
         self.state.moved_to.set(url.to_owned()).expect("it leads nowhere yet");
+    }
+
+    /// Lets the packs go on that [`Access::Gated`] holds back, for good.
+    pub fn open_gate(&self) {
+        self.state.gate.send_replace(true);
     }
 
     /// Makes the repository `name` (without `.git`), and lets `fill` fill it.
@@ -185,6 +192,10 @@ async fn serve(State(state): State<Arc<Served>>, request: HttpRequest) -> Respon
         Access::StalledRefs => fault::break_off(answer, BreaksAt::Start, Break::Stall),
         Access::StalledPack => fault::break_off(answer, BreaksAt::Pack, Break::Stall),
         Access::Cut => fault::break_off(answer, BreaksAt::Pack, Break::Cut),
+        Access::Gated => {
+            let gate = state.gate.subscribe();
+            fault::break_off(answer, BreaksAt::Pack, Break::Hold(gate))
+        }
         Access::Slow => fault::slow_down(answer),
         _ => answer,
     }

@@ -6,6 +6,7 @@
 
 mod binaries;
 mod claude_cli;
+pub mod clock;
 mod environment;
 pub mod git;
 pub mod git_server;
@@ -14,6 +15,7 @@ pub mod kernel;
 mod loopback;
 pub mod model;
 pub mod process;
+mod small_disk;
 pub mod sse;
 pub mod stack;
 pub mod tls;
@@ -25,5 +27,6 @@ pub use environment::{skipped, tool, variable};
 pub use git_server::GitServer;
 pub use model::Model;
 pub use process::{Launch, Process};
+pub use small_disk::SmallDisk;
 pub use stack::{Ended, Setup, Stack};
 pub use wait::eventually;

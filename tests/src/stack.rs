@@ -1,12 +1,12 @@
 //! The whole house as a user starts it: `oneshift up` with the gateway and its workers.
 
-use std::net::{Ipv4Addr, TcpListener};
+mod setup;
+
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::process::{ExitStatus, Output, Stdio};
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -16,83 +16,10 @@ use crate::environment::variable;
 use crate::process::{Launch, Process};
 use crate::sse::{Events, Frame, assert_complete};
 use crate::wait::eventually;
-use crate::{Model, claude_cli, http, kernel};
+use crate::{http, kernel};
 
-/// How a stack will be started.
-#[derive(Debug)]
-pub struct Setup {
-    launch: Launch,
-    sizes: [usize; 3],
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Setup {
-    /// One workflow, two git-pull and one claude-exec, whose agent is a shell that takes the prompt
-    /// for its script.
-    #[must_use]
-    pub fn new() -> Self {
-        let launch = Launch::of("oneshift")
-            .env("ONESHIFT_LOG", "info")
-            // Nobody waits for the jobs of a test that is over.
-            .env("ONESHIFT_DRAIN_SECONDS", "0")
-            .env("ONESHIFT_AGENT", "command")
-            .env("ONESHIFT_AGENT_COMMAND", json!(["sh"]).to_string());
-        Self { launch, sizes: [1, 2, 1] }
-    }
-
-    /// The agent is the real Claude Code CLI, and speaks to this model. `None`, which is said aloud,
-    /// if there is no CLI.
-    #[must_use]
-    pub fn with_claude(model: &Model) -> Option<Self> {
-        let claude = claude_cli()?;
-        Some(
-            Self::new()
-                .env("ONESHIFT_AGENT", "claude")
-                .env("ONESHIFT_CLAUDE", claude)
-                .env("ANTHROPIC_BASE_URL", model.url())
-                .env("ANTHROPIC_API_KEY", API_KEY),
-        )
-    }
-
-    /// Sets a variable for `oneshift up`.
-    #[must_use]
-    pub fn env(self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
-        Self { launch: self.launch.env(name, value), ..self }
-    }
-
-    /// How many workers of each kind there are: workflow, git-pull, claude-exec.
-    #[must_use]
-    pub fn sizes(self, workflow: usize, git_pull: usize, claude_exec: usize) -> Self {
-        Self { sizes: [workflow, git_pull, claude_exec], ..self }
-    }
-
-    /// Starts it and waits until all workers are there.
-    pub async fn start(self) -> Stack {
-        let folder = tempfile::tempdir().expect("there is room for a temporary folder");
-        let port = free_port();
-        let counts = self.sizes.map(|size| size.to_string());
-        let process = self
-            .launch
-            .args(["up", "--port", &port.to_string()])
-            .args(["--workflow", &counts[0], "--git-pull", &counts[1]])
-            .args(["--claude-exec", &counts[2]])
-            .args(["--data".as_ref(), folder.path().join("data").as_os_str()])
-            .args(["--workspace".as_ref(), folder.path().join("workspace").as_os_str()])
-            .start();
-        process.line("Oneshift is up at").await;
-        let stack = Stack { process, port, folder, sizes: self.sizes };
-        stack.at_full_strength().await;
-        stack
-    }
-}
-
-/// The API key that the agent of [`Setup::with_claude`] gets.
-pub const API_KEY: &str = "sk-ant-loopback-0123456789";
+use setup::Place;
+pub use setup::{API_KEY, Setup};
 
 const KINDS: [&str; 3] = ["workflow", "git-pull", "claude-exec"];
 
@@ -100,9 +27,11 @@ const KINDS: [&str; 3] = ["workflow", "git-pull", "claude-exec"];
 #[derive(Debug)]
 pub struct Stack {
     process: Process,
+    setup: Setup,
     port: u16,
     folder: TempDir,
-    sizes: [usize; 3],
+    data: Place,
+    workspace: Place,
 }
 
 impl Stack {
@@ -115,13 +44,13 @@ impl Stack {
     /// The shared folder of the workers.
     #[must_use]
     pub fn workspace(&self) -> PathBuf {
-        self.folder.path().join("workspace")
+        self.workspace.ours.clone()
     }
 
     /// The gateway's folder.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.ours.clone()
     }
 
     /// A job's folder in the workspace.
@@ -181,7 +110,7 @@ impl Stack {
             let is_full = |(kind, size): (&str, usize)| {
                 of(kind).map(Value::as_u64) == [Some(size as u64), Some(0), Some(0)]
             };
-            KINDS.into_iter().zip(self.sizes).all(is_full).then_some(())
+            KINDS.into_iter().zip(self.setup.sizes).all(is_full).then_some(())
         })
         .await;
     }
@@ -231,10 +160,26 @@ impl Stack {
 
     /// Stops it in good order; returns its folder and what it has logged.
     pub async fn stop(mut self) -> (TempDir, Vec<String>) {
-        self.process.signal(Signal::TERM);
-        let status = self.process.exit().await;
+        let status = self.end_supervisor(Signal::TERM).await;
         assert!(status.success(), "{status}: {:#?}", self.process.lines());
         (self.folder, self.process.lines())
+    }
+
+    /// Sends a signal to `oneshift up` alone, and waits until it has ended.
+    pub async fn end_supervisor(&mut self, signal: Signal) -> ExitStatus {
+        self.process.signal(signal);
+        self.process.exit().await
+    }
+
+    /// Starts `oneshift up` again, on the same port and folders, after it has ended.
+    pub fn launch_again(&mut self) {
+        self.process = self.setup.up(self.port, [&self.data, &self.workspace]);
+    }
+
+    /// The process of `oneshift up`.
+    #[must_use]
+    pub fn supervisor(&self) -> &Process {
+        &self.process
     }
 }
 
@@ -287,20 +232,4 @@ impl Ended {
     pub fn events(&self, name: &str) -> Vec<Value> {
         self.frames.iter().filter(|frame| frame.event == name).map(Frame::json).collect()
     }
-}
-
-/// A port that is free, and outside the range that the kernel gives to outgoing connections, so
-/// that a gateway that is started again finds it free again.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test processes that run at the same time start at different places.
-    let start = u16::try_from(std::process::id() % 600).expect("it is less than 600") * 20;
-    for _ in 0..12_000 {
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + start.wrapping_add(offset) % 12_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("there is no free port");
 }

@@ -29,10 +29,13 @@ pub enum Access {
     RedirectLoop,
     /// Everything arrives, at 20 kB/s.
     Slow,
+    /// The rest of the pack arrives once [`GitServer::open_gate`](super::GitServer::open_gate) is
+    /// called.
+    Gated,
 }
 
 impl Access {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Public,
         Self::Private,
         Self::Forbidden,
@@ -46,6 +49,7 @@ impl Access {
         Self::Moved,
         Self::RedirectLoop,
         Self::Slow,
+        Self::Gated,
     ];
 
     /// The first part of the path of its addresses.
@@ -64,6 +68,7 @@ impl Access {
             Self::Moved => "moved",
             Self::RedirectLoop => "redirect-loop",
             Self::Slow => "slow",
+            Self::Gated => "gated",
         }
     }
 }

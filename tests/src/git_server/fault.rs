@@ -7,6 +7,7 @@ use async_stream::try_stream;
 use axum::body::{Body, Bytes};
 use axum::http::Response;
 use futures_util::StreamExt;
+use tokio::sync::watch;
 
 use crate::loopback::streamed;
 
@@ -27,17 +28,19 @@ pub(super) enum BreaksAt {
 }
 
 /// How an answer breaks off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Break {
     /// The connection stays open, and nothing more comes.
     Stall,
     /// The connection is closed.
     Cut,
+    /// The rest comes once this is true.
+    Hold(watch::Receiver<bool>),
 }
 
 /// Lets an answer break off.
 pub(super) fn break_off(response: Response<Body>, at: BreaksAt, how: Break) -> Response<Body> {
-    let mut response = response;
+    let (mut response, mut how) = (response, how);
     response.headers_mut().remove("content-length");
     response.map(|body| {
         let mut pieces = body.into_data_stream();
@@ -53,12 +56,20 @@ pub(super) fn break_off(response: Response<Body>, at: BreaksAt, how: Break) -> R
                     yield piece;
                     continue;
                 };
-                yield piece.slice(..end.min(piece.len()));
+                let rest = piece.slice(end.min(piece.len())..);
+                yield piece.slice(..piece.len() - rest.len());
                 // Lets the server send what it has.
                 tokio::task::yield_now().await;
-                match how {
+                match &mut how {
                     Break::Stall => std::future::pending::<()>().await,
                     Break::Cut => Err(io::Error::other("cut off"))?,
+                    Break::Hold(gate) => {
+                        let is_open = gate.wait_for(|is_open| *is_open).await.is_ok();
+                        if !is_open {
+                            Err(io::Error::other("the server is gone"))?;
+                        }
+                        yield rest;
+                    }
                 }
             }
         })
