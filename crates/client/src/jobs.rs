@@ -1,9 +1,9 @@
 //! Jobs: submit, look up, list, cancel, fetch the patch.
 
 use bytes::Bytes;
-use protocol::JobId;
-use protocol::headers::{ATTEMPT, CONFIRMATION, IDEMPOTENCY_KEY, JOB, LAST_EVENT_ID};
+use protocol::headers::{ATTEMPT, CONFIRMATION, IDEMPOTENCY_KEY, JOB, LAST_EVENT_ID, REASON};
 use protocol::job::{Job, JobPage};
+use protocol::{JobId, Reason};
 use reqwest::{Method, Response};
 use serde_json::Value;
 
@@ -144,6 +144,16 @@ impl Endpoint {
     /// When the service cannot be reached or has no such job.
     pub async fn cancel(&self, id: JobId) -> Result<Job, ClientError> {
         self.json(self.request(Method::DELETE, &format!("/api/jobs/{id}"))).await
+    }
+
+    /// Asks a worker to end its job for this reason; returns it as it stands, which may still be
+    /// running.
+    ///
+    /// # Errors
+    /// When the worker cannot be reached or has no such job.
+    pub async fn stop(&self, id: JobId, reason: Reason) -> Result<Job, ClientError> {
+        let request = self.request(Method::DELETE, &format!("/api/jobs/{id}"));
+        self.json(request.header(REASON, reason.to_string())).await
     }
 
     /// A job's patch, as `git apply` takes it.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use service::client::{Endpoint, EventStream, Patience};
 use service::protocol::worker::{Attach, Busyness};
-use service::protocol::{JobId, WorkerId, WorkerKind};
+use service::protocol::{JobId, Reason, WorkerId, WorkerKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{Core, Gateway};
@@ -151,10 +151,10 @@ impl Gateway {
     }
 
     /// Asks a worker to end its job; what comes of it is seen in its stream.
-    pub(crate) fn stop_worker(&self, endpoint: &Endpoint, job: JobId) {
+    pub(crate) fn stop_worker(&self, endpoint: &Endpoint, job: JobId, reason: Reason) {
         let endpoint = endpoint.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = endpoint.cancel(job).await {
+            if let Err(error) = endpoint.stop(job, reason).await {
                 tracing::debug!(job.id = %job, %error, "a worker cannot be asked to end its job");
             }
         });
@@ -165,7 +165,7 @@ impl Gateway {
         tracing::info!(job.id = %job, "a worker came back with a job that is nobody's any more");
         let stop = self.stop.clone();
         let release = async move {
-            let _ = endpoint.cancel(job).await;
+            let _ = endpoint.stop(job, Reason::WorkerLost).await;
             let mut events = EventStream::new(endpoint.clone(), job, 0, Patience::WORKER);
             while let Ok(Some(_)) = events.next_batch().await {}
             // Nobody will ever want its outcome.

@@ -11,6 +11,10 @@ pub const ATTEMPT: &str = "oneshift-attempt";
 /// the caller asks for the events after the last one, which says that it has them all for good.
 pub const CONFIRMATION: &str = "oneshift-confirmation";
 
+/// Why a `DELETE` inside the cluster asks a worker to end its job: a reason, as in outcomes. Without
+/// it somebody cancelled the job.
+pub const REASON: &str = "oneshift-reason";
+
 /// The caller's own name for a submission; the same key with the same body returns the same job.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 

@@ -1,5 +1,9 @@
 //! How a job ended, by all the evidence.
 
+use std::fmt;
+
+use serde::de::IntoDeserializer;
+use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -172,7 +176,21 @@ pub enum Reason {
     Other,
 }
 
+/// The code, as in JSON.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 impl Reason {
+    /// The reason with this code; [`Reason::Other`] if this version knows none.
+    #[must_use]
+    pub fn of_code(code: &str) -> Self {
+        let code: StrDeserializer<'_, serde::de::value::Error> = code.into_deserializer();
+        Self::deserialize(code).unwrap_or(Self::Other)
+    }
+
     /// Whether the same job may well succeed when it is tried again, without anybody's doing.
     #[must_use]
     pub fn is_retryable(self) -> bool {
@@ -235,4 +253,16 @@ pub struct Durations {
     /// The delivery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliver_ms: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_known_by_its_code() {
+        assert_eq!(Reason::WorkerStopped.to_string(), "worker_stopped");
+        assert_eq!(Reason::of_code("worker_stopped"), Reason::WorkerStopped);
+        assert_eq!(Reason::of_code("of a newer version"), Reason::Other);
+    }
 }

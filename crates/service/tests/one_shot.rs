@@ -242,6 +242,24 @@ async fn a_reader_may_come_back_anywhere_and_gets_exactly_the_rest() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_stopped_says_for_which_reason() {
+    for (reason, state, message) in [
+        (Reason::CancelRequested, State::Cancelled, "the caller cancelled the job"),
+        (Reason::Superseded, State::Cancelled, "a newer job"),
+        (Reason::WorkerStopped, State::Failed, "was told to stop"),
+        (Reason::WorkerLost, State::Failed, "was taken for lost"),
+        (Reason::DiskFull, State::Failed, "the job was asked to end: disk_full"),
+    ] {
+        let worker = start([]).await;
+        let events = play(&worker.endpoint, "wait").await.unwrap();
+        worker.endpoint.stop(events.job(), reason).await.unwrap();
+        let outcome = last_outcome(&read_all(events).await);
+        assert_eq!((outcome.state, outcome.reason), (state, Some(reason)));
+        assert!(outcome.message.contains(message), "{}", outcome.message);
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_nobody_reads_ends_as_caller_lost_and_the_worker_exits_unreported() {
     let worker = start([("ONESHIFT_READER_WAIT_SECONDS", "1")]).await;
     drop(play(&worker.endpoint, "wait").await.unwrap());

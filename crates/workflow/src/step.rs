@@ -168,17 +168,14 @@ impl Step<'_> {
     /// Tells the worker to end and passes on what it still has to say.
     async fn stop(&self, events: &mut EventStream) -> Outcome {
         let worker = events.endpoint().clone();
+        let stop = self.job.stop().unwrap_or_else(|| Stop::asked(Reason::CancelRequested));
         let (told, relayed) = tokio::join!(
-            worker.cancel(self.job.id()),
+            worker.stop(self.job.id(), stop.reason),
             tokio::time::timeout(STOP_WAIT, self.relay(events)),
         );
         if let Err(error) = told {
             tracing::warn!(%error, kind = %self.kind, "cannot tell the worker to stop");
         }
-        let stop = self
-            .job
-            .stop()
-            .unwrap_or_else(|| Stop::new(Reason::CancelRequested, "the caller cancelled the job"));
         salvaged(stop, relayed.ok())
     }
 }

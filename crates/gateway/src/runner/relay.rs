@@ -52,7 +52,9 @@ impl Runner {
                 () = self.cancel.cancelled(), if !is_cancelling => {
                     is_cancelling = true;
                     deadline = Instant::now() + CANCEL_GRACE;
-                    self.gateway.stop_worker(&self.endpoint, self.job.id);
+                    let reason = self.gateway.core().scheduler.cancel_reason(self.job.id);
+                    let reason = reason.unwrap_or(Reason::CancelRequested);
+                    self.gateway.stop_worker(&self.endpoint, self.job.id, reason);
                     continue;
                 }
                 () = sleep_until(deadline) => return self.end_without_worker().await,
@@ -121,7 +123,7 @@ impl Runner {
             "a worker was lost");
         self.gateway.drop_worker(self.worker.worker);
         // It may only have been out of reach.
-        self.gateway.stop_worker(&self.endpoint, self.job.id);
+        self.gateway.stop_worker(&self.endpoint, self.job.id, Reason::WorkerLost);
         self.end_attempt(self.lost(error)).await;
     }
 

@@ -47,6 +47,20 @@ impl Stop {
         Self { reason, message: message.into() }
     }
 
+    /// A stop that somebody asked for who knows more of the job than its worker does.
+    #[must_use]
+    pub fn asked(reason: Reason) -> Self {
+        let message = match reason {
+            Reason::CancelRequested => "the caller cancelled the job",
+            Reason::Superseded => "a newer job with the same concurrency key took its place",
+            Reason::CallerLost => "the caller went away, and had asked for the job's end then",
+            Reason::WorkerStopped => "the worker that has the whole job was told to stop",
+            Reason::WorkerLost => "the worker that had the whole job was taken for lost",
+            _ => return Self::new(reason, format!("the job was asked to end: {reason}")),
+        };
+        Self::new(reason, message)
+    }
+
     /// The outcome of a job that was stopped: cancelled if somebody wished it, failed otherwise.
     #[must_use]
     pub fn into_outcome(self) -> Outcome {

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use client::NamedJob;
-use protocol::headers::{ATTEMPT, CONFIRMATION, JOB};
+use protocol::headers::{ATTEMPT, CONFIRMATION, JOB, REASON};
 use protocol::worker::{Busyness, Status};
 use protocol::{ErrorCode, Outcome, Reason, WorkerKind, request};
 use serde::Deserialize;
@@ -156,12 +156,16 @@ async fn show(State(worker): State<Worker>, Path(id): Path<String>) -> Result<Re
 async fn cancel(
     State(worker): State<Worker>,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = find(&worker, &id)?;
     if job.shared.outcome.get().is_some() {
         return Ok(Json(job.view()).into_response());
     }
-    job.request_stop(Stop::new(Reason::CancelRequested, "the caller cancelled the job"));
+    let reason = headers.get(REASON).map_or(Reason::CancelRequested, |code| {
+        Reason::of_code(code.to_str().unwrap_or_default())
+    });
+    job.request_stop(Stop::asked(reason));
     Ok((StatusCode::ACCEPTED, Json(job.view())).into_response())
 }
 
