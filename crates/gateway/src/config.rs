@@ -10,6 +10,9 @@ use service::{ConfigError, Environment};
 
 use crate::tokens::Tokens;
 
+/// Where the gateway listens if nothing else is said.
+pub const DEFAULT_PORT: u16 = 5000;
+
 /// The gateway's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -43,7 +46,7 @@ impl Config {
     /// # Errors
     /// When one of them cannot be used, or strangers could submit jobs without that being asked for.
     pub fn read(environment: &Environment, no_auth: bool) -> Result<Self, ConfigError> {
-        let listen = listen_address(environment, 5000)?;
+        let listen = listen_address(environment, DEFAULT_PORT)?;
         let cluster_token = environment.secret("ONESHIFT_CLUSTER_TOKEN")?.ok_or_else(|| {
             let fault = "is not set; make one up and give it to the gateway and all workers";
             ConfigError::new("ONESHIFT_CLUSTER_TOKEN", fault)

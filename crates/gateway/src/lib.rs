@@ -8,6 +8,7 @@ mod attachments;
 mod caller;
 mod chunk;
 mod config;
+mod door;
 mod follow;
 mod gateway;
 mod job_ref;
@@ -26,7 +27,7 @@ mod submit;
 mod tokens;
 mod turns;
 
-pub use config::Config;
+pub use config::{Config, DEFAULT_PORT};
 pub use routes::document as openapi_document;
 pub use serve::{StartError, serve};
 pub use store::OpenError;

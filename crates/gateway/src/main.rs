@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use gateway::{Config, StartError};
+use service::one_shot::listen_address;
 use service::signals::StopSignals;
-use service::{Environment, hardening, telemetry};
+use service::{Environment, hardening, health, telemetry};
 use tokio::net::TcpListener;
 
 /// Front door: accepts, remembers and matches jobs. Everything else is set by ONESHIFT_… variables.
@@ -15,6 +16,14 @@ struct Arguments {
     /// Let everybody do everything, also from other machines.
     #[arg(long)]
     no_auth: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Exit with 0 if the gateway that runs here is live: for health checks of containers.
+    Health,
 }
 
 /// Why the gateway cannot run.
@@ -26,6 +35,8 @@ enum Failure {
     Start(#[from] StartError),
     #[error("cannot listen on {address}: {cause}")]
     Listen { address: std::net::SocketAddr, cause: std::io::Error },
+    #[error("the gateway does not answer: {0}")]
+    Unhealthy(std::io::Error),
     #[error("the system refuses: {0}")]
     System(#[from] std::io::Error),
 }
@@ -41,6 +52,10 @@ fn main() -> ExitCode {
 
 fn start(arguments: &Arguments, hardened: std::io::Result<()>) -> Result<(), Failure> {
     let environment = Environment::from_process();
+    if let Some(Command::Health) = arguments.command {
+        let address = listen_address(&environment, gateway::DEFAULT_PORT)?;
+        return health::probe(address).map_err(Failure::Unhealthy);
+    }
     telemetry::start(&environment)?;
     if let Err(error) = hardened {
         tracing::warn!(%error, "this process may be read by others of the same user");

@@ -7,12 +7,15 @@ use service::browsers::Admission;
 use service::client::ClientError;
 use service::serve::{self, Limits};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
+use crate::door;
 use crate::gateway::Gateway;
 use crate::live::Live;
 use crate::routes;
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::{OpenError, Store, StoreError, Writing};
 
 /// Each follower is a connection; a few thousand more than the most that are promised.
 const MAX_CONNECTIONS: usize = 20_000;
@@ -50,6 +53,34 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
+    let (doorkeeper, door) = door::closed();
+    let closing = CancellationToken::new();
+    let limits = Limits { connections: MAX_CONNECTIONS, linger: LINGER };
+    let serving = serve::serve(listener, door, limits, closing.clone().cancelled_owned());
+    let serving = AbortOnDropHandle::new(tokio::spawn(serving));
+    let mut stop = std::pin::pin!(stop);
+    let (gateway, writing) = tokio::select! {
+        opened = open(&config) => opened?,
+        () = &mut stop => return Ok(()),
+    };
+    let admission = Admission::of(config.tokens.is_some(), config.listen);
+    doorkeeper.open(routes::router(Arc::clone(&gateway), config.cluster_token, admission));
+    stop.await;
+    tracing::info!("stopping");
+    gateway.stop.cancel();
+    closing.cancel();
+    // It ends within the linger time; a panic in it is logged by the runtime.
+    let _ = serving.await;
+    gateway.tasks.close();
+    if tokio::time::timeout(LINGER, gateway.tasks.wait()).await.is_err() {
+        tracing::warn!(tasks = gateway.tasks.len(), "some tasks did not end in time");
+    }
+    writing.close().await;
+    Ok(())
+}
+
+/// Opens the store as soon as no other gateway has it, and picks up what was left.
+async fn open(config: &Config) -> Result<(Arc<Gateway>, Writing), StartError> {
     let live = Arc::<Live>::default();
     let opening = tokio::task::spawn_blocking({
         let (live, config) = (Arc::clone(&live), config.clone());
@@ -57,29 +88,11 @@ pub async fn serve(
     });
     let (store, writing) =
         opening.await.map_err(|error| StartError::Recovery(error.to_string()))??;
-    let admission = Admission::of(config.tokens.is_some(), config.listen);
-    let gateway = Gateway::new(store, live, &config)?;
+    let gateway = Gateway::new(store, live, config)?;
     gateway.recover(config.reattach).await?;
     gateway.tasks.spawn(Arc::clone(&gateway).end_pauses());
     if let Some(keep) = config.keep_jobs {
         gateway.tasks.spawn(Arc::clone(&gateway).forget_old_jobs(keep));
     }
-    let router = routes::router(Arc::clone(&gateway), config.cluster_token, admission);
-    let limits = Limits { connections: MAX_CONNECTIONS, linger: LINGER };
-    let stopping = {
-        let gateway = Arc::clone(&gateway);
-        async move {
-            stop.await;
-            tracing::info!("stopping");
-            gateway.stop.cancel();
-        }
-    };
-    serve::serve(listener, router, limits, stopping).await;
-    gateway.stop.cancel();
-    gateway.tasks.close();
-    if tokio::time::timeout(LINGER, gateway.tasks.wait()).await.is_err() {
-        tracing::warn!(tasks = gateway.tasks.len(), "some tasks did not end in time");
-    }
-    writing.close().await;
-    Ok(())
+    Ok((gateway, writing))
 }

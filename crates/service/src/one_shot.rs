@@ -15,6 +15,7 @@ mod shift;
 mod slot;
 mod spill;
 
+pub(crate) use config::listen;
 pub use config::{OneShotConfig, listen_address};
 pub use job::{Job, Stop};
 pub use run::{Exit, OneShot};

@@ -7,9 +7,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::config::{ConfigError, Environment};
-use crate::one_shot::{Exit, OneShot, OneShotConfig};
+use crate::one_shot::{self, Exit, OneShot, OneShotConfig};
 use crate::signals::StopSignals;
-use crate::{hardening, telemetry};
+use crate::{hardening, health, telemetry};
 
 /// Runs a worker: reads the environment, binds, attaches, does its one job and returns the exit
 /// code. `setup` turns the configuration that all workers share into the worker itself.
@@ -18,10 +18,13 @@ pub fn worker_main(
     setup: impl FnOnce(&Environment, OneShotConfig) -> Result<OneShot, ConfigError>,
 ) -> ExitCode {
     let hardened = hardening::harden();
-    if std::env::args().nth(1).as_deref() == Some("--version") {
-        return print_version(kind);
-    }
     let environment = Environment::from_process();
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--version") => return print_version(kind),
+        Some("health") => return tell_health(kind, &environment),
+        Some(other) => return refuse(kind, &unknown_argument(other)),
+    }
     let started = telemetry::start(&environment).and_then(|()| {
         if let Err(error) = hardened {
             tracing::warn!(%error, "this process may be read by others of the same user");
@@ -76,6 +79,26 @@ async fn run(worker: OneShot) -> std::io::Result<Exit> {
 fn print_version(kind: WorkerKind) -> ExitCode {
     println!("{kind} {}", env!("CARGO_PKG_VERSION"));
     ExitCode::SUCCESS
+}
+
+/// For health checks of containers: exit code 0 if the worker that runs here is live.
+fn tell_health(kind: WorkerKind, environment: &Environment) -> ExitCode {
+    let listen = match one_shot::listen(environment, kind) {
+        Ok(address) => address,
+        Err(error) => return refuse(kind, &error),
+    };
+    match health::probe(listen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(kind, &error),
+    }
+}
+
+fn unknown_argument(argument: &str) -> std::io::Error {
+    let message = format!(
+        "there is no argument {argument:?}; use --version, health (is the one that runs here \
+         live?), or none. All settings are ONESHIFT_… variables"
+    );
+    std::io::Error::other(message)
 }
 
 /// Says on standard error why the worker cannot start; logging may not have begun yet.

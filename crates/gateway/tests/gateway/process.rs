@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use service::client::Endpoint;
@@ -86,6 +87,48 @@ fn a_store_that_another_gateway_has_is_named() {
     let mut second = command(data.path(), "127.0.0.1:0");
     let refusal = refusal(&second.env("ONESHIFT_STORE_WAIT_SECONDS", "0").output().unwrap());
     assert!(refusal.contains("another gateway uses the store"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_waits_for_the_store_turns_nobody_away() {
+    let data = tempfile::tempdir().unwrap();
+    let (mut old, endpoint) = start(data.path());
+    let body = job("hello");
+    let first = endpoint.submit_async(submission(&body)).await.unwrap().id;
+    let (_new, endpoint) = start(data.path());
+    endpoint.live().await.unwrap();
+    let submitting = tokio::spawn({
+        let endpoint = endpoint.clone();
+        async move { endpoint.submit_async(submission(&body)).await }
+    });
+    let jobs = tokio::spawn(async move { endpoint.job(first).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!submitting.is_finished() && !jobs.is_finished(), "the old one has the store still");
+    kill_process(Pid::from_child(&old.0), Signal::TERM).unwrap();
+    tokio::task::spawn_blocking(move || old.0.wait().unwrap()).await.unwrap();
+    assert_eq!(submitting.await.unwrap().unwrap().state, JobState::Queued);
+    assert_eq!(jobs.await.unwrap().unwrap().state, JobState::Queued);
+}
+
+#[tokio::test]
+async fn a_gateway_that_waits_for_the_store_can_be_stopped() {
+    let data = tempfile::tempdir().unwrap();
+    let (_old, _) = start(data.path());
+    let (mut new, _) = start(data.path());
+    kill_process(Pid::from_child(&new.0), Signal::TERM).unwrap();
+    let status = tokio::task::spawn_blocking(move || new.0.wait().unwrap()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn the_gateway_tells_whether_it_is_live() {
+    let data = tempfile::tempdir().unwrap();
+    let (gateway, endpoint) = start(data.path());
+    let address = endpoint.base().trim_start_matches("http://").to_owned();
+    let ask = || command(data.path(), &address).arg("health").output().unwrap();
+    assert!(ask().status.success());
+    drop(gateway);
+    assert!(refusal(&ask()).contains("the gateway does not answer"));
 }
 
 #[test]

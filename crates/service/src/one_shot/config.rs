@@ -58,7 +58,7 @@ impl OneShotConfig {
         Ok(Self {
             id: WorkerId::random(),
             kind,
-            listen: listen_address(environment, default_port(kind))?,
+            listen: listen(environment, kind)?,
             gateways,
             cluster_token,
             workspace: None,
@@ -83,6 +83,14 @@ fn default_port(kind: WorkerKind) -> u16 {
         WorkerKind::GitPull => 4000,
         WorkerKind::ClaudeExec => 3000,
     }
+}
+
+/// Where a worker of this kind listens.
+pub(crate) fn listen(
+    environment: &Environment,
+    kind: WorkerKind,
+) -> Result<SocketAddr, ConfigError> {
+    listen_address(environment, default_port(kind))
 }
 
 /// Reads `ONESHIFT_LISTEN`; by default all addresses with this port.
