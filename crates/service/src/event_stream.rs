@@ -65,23 +65,36 @@ pub fn prefers_async(headers: &HeaderMap) -> bool {
 }
 
 /// The position that a reader wants to go on after: the header, which a browser sends when it
-/// reconnects, wins over the query; 0 without both.
+/// reconnects, wins over the query, which it repeats then; 0 without both.
 ///
 /// # Errors
-/// `malformed` when it is not a number, or lies after the job's last event.
+/// `malformed` when either is not a number, is given twice, or lies after the job's last event.
 pub fn position(headers: &HeaderMap, query: Option<&str>, last: u64) -> Result<u64, ApiError> {
-    let malformed = |message: String| ApiError::new(ErrorCode::Malformed, message);
-    let (name, text) = match (headers.get(LAST_EVENT_ID), query) {
-        (Some(value), _) => ("Last-Event-ID", value.to_str().unwrap_or("?")),
-        (None, Some(text)) => ("after", text),
-        (None, None) => return Ok(0),
-    };
-    let position: u64 = text.trim().parse().map_err(|_| {
-        let shown: String = text.chars().take(40).collect();
-        malformed(format!("{name} is {shown:?}; it must be the id of an event, a number from 0"))
-    })?;
-    if position > last {
-        return Err(malformed(format!("{name} is {position}, but the job's last event is {last}")));
+    let mut given = headers.get_all(LAST_EVENT_ID).iter();
+    let header = given.next().map(|value| value.to_str().unwrap_or("\u{fffd}"));
+    if given.next().is_some() {
+        return Err(malformed("Last-Event-ID is given more than once".to_owned()));
     }
-    Ok(position)
+    let header = header.map(|text| number("Last-Event-ID", text, last)).transpose()?;
+    let query = query.map(|text| number("after", text, last)).transpose()?;
+    Ok(header.or(query).unwrap_or(0))
+}
+
+fn number(name: &str, text: &str, last: u64) -> Result<u64, ApiError> {
+    let shown: String = text.chars().take(40).collect();
+    // `parse` would take a plus sign as well.
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let message =
+            format!("{name} is {shown:?}; it must be the id of an event, a number from 0");
+        return Err(malformed(message));
+    }
+    // What does not fit is after every event.
+    text.parse()
+        .ok()
+        .filter(|position| *position <= last)
+        .ok_or_else(|| malformed(format!("{name} is {shown}, but the job's last event is {last}")))
+}
+
+fn malformed(message: String) -> ApiError {
+    ApiError::new(ErrorCode::Malformed, message)
 }

@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::Stream;
 use serde::Deserialize;
-use service::protocol::headers::LAST_EVENT_ID;
 use service::protocol::job::{JobPage, JobState};
 use service::protocol::{Reason, RepoUrl};
 use service::{ApiError, event_stream};
@@ -100,8 +99,7 @@ pub(super) async fn events(
     caller.require_any(&[Scope::Read, Scope::Submit])?;
     let Record { row, job, .. } = caller.job(&gateway, &id).await?;
     let position = event_stream::position(&headers, params.after.as_deref(), job.last_event)?;
-    if job.state.is_terminal() && position == job.last_event && headers.contains_key(LAST_EVENT_ID)
-    {
+    if job.state.is_terminal() && position == job.last_event {
         // What makes a browser's EventSource stop coming back (HTML standard, section 9.2.3).
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

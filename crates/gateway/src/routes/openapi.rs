@@ -126,10 +126,10 @@ fn events() -> Value {
         &[("200", "The job's events", EVENTS, "Event")],
     );
     events["responses"]["204"] =
-        json!({ "description": "The job has ended, and Last-Event-ID is its last event" });
+        json!({ "description": "The job has ended, and nothing follows the given event" });
     events["parameters"] = json!([
         parameter("header", "Last-Event-ID", "Only what follows this event", number.clone()),
-        parameter("query", "after", "The same", number),
+        parameter("query", "after", "The same; if both are given, the header counts", number),
     ]);
     events
 }

@@ -1,8 +1,10 @@
 //! What callers get wrong, and what they are told.
 
-use crate::support::{CLUSTER_TOKEN, Gateway, job, job_with};
+use crate::support::{CLUSTER_TOKEN, Gateway, event, job, job_with, read_all};
+use crate::worker::Worker;
 use serde_json::{Value, json};
 use service::protocol::JobId;
+use service::protocol::job::JobState;
 
 struct Refusal {
     status: u16,
@@ -100,16 +102,65 @@ async fn bad_queries_and_headers_name_what_is_wrong() {
 async fn a_position_that_is_not_one_is_refused() {
     let gateway = Gateway::start().await;
     let id = gateway.submit(job("p")).await.job();
+    gateway.until(id, JobState::Queued).await;
     let http = gateway.http();
     let url = gateway.url(&format!("/api/jobs/{id}/events"));
-    for position in ["99", "-1", "x", "", "18446744073709551616", "1.5"] {
-        for request in [
-            http.get(&url).header("last-event-id", position),
-            http.get(format!("{url}?after={position}")),
+    let long = "9".repeat(5000);
+    for (position, sentence) in [
+        ("99", "is 99, but the job's last event is "),
+        ("18446744073709551615", "is 18446744073709551615, but the job's last event is "),
+        ("18446744073709551616", "is 18446744073709551616, but the job's last event is "),
+        (&long, "9999, but the job's last event is "),
+        ("-1", "is \"-1\"; it must be the id of an event, a number from 0"),
+        ("+1", "is \"+1\"; it must be"),
+        ("x", "is \"x\"; it must be"),
+        ("0x1", "is \"0x1\"; it must be"),
+        ("1e0", "is \"1e0\"; it must be"),
+        ("1.5", "is \"1.5\"; it must be"),
+        ("1,2", "is \"1,2\"; it must be"),
+        ("1 2", "is \"1 2\"; it must be"),
+        ("\u{661}", "it must be"),
+        ("", "is \"\"; it must be"),
+    ] {
+        let query: String = position.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        for (name, request) in [
+            ("Last-Event-ID", http.get(&url).header("last-event-id", position)),
+            ("after", http.get(format!("{url}?after={query}"))),
         ] {
             let refusal = refusal(request).await;
-            assert_eq!((refusal.status, refusal.code.as_str()), (400, "malformed"), "{position}");
+            let message = refusal.message;
+            assert_eq!((refusal.status, refusal.code.as_str()), (400, "malformed"), "{message}");
+            let is_clear = message.starts_with(name) && message.contains(sentence);
+            assert!(is_clear && message.len() < 200, "{position:?}: {message}");
         }
+    }
+}
+
+#[tokio::test]
+async fn of_two_positions_the_header_counts_and_both_must_be_good() {
+    let gateway = Gateway::start().await;
+    let _worker = Worker::workflow(&gateway).await;
+    let frames = read_all(gateway.submit(job("hello")).await).await;
+    let http = gateway.http();
+    let url = gateway.url(&format!("/api/jobs/{}/events", event(&frames[0]).job_id));
+    let get = |after: &str, header: &str| {
+        http.get(format!("{url}?after={after}")).header("last-event-id", header)
+    };
+    let text = get("3", "1").send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("id: 2\n") && !text.contains("id: 1\n"), "{text}");
+    let text = get("1", "3").send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("id: 4\n") && !text.contains("id: 3\n"), "{text}");
+    for (request, word) in [
+        (get("x", "1"), "after is \"x\""),
+        (get("1", "x"), "Last-Event-ID is \"x\""),
+        (get("1", "1").header("last-event-id", "1"), "Last-Event-ID is given more than once"),
+        (http.get(format!("{url}?after=1&after=1")), "duplicate field `after`"),
+        (http.get(format!("{url}?before=1")), "unknown field `before`"),
+        (http.get(&url).header("last-event-id", &b"\xff"[..]), "Last-Event-ID is"),
+    ] {
+        let refusal = refusal(request).await;
+        assert_eq!((refusal.status, refusal.code.as_str()), (400, "malformed"), "{word}");
+        assert!(refusal.message.contains(word), "{word}: {}", refusal.message);
     }
 }
 
@@ -118,11 +169,17 @@ async fn an_unknown_job_is_not_found_whatever_is_asked_of_it() {
     let gateway = Gateway::start().await;
     let http = gateway.http();
     let unknown = JobId::random().to_string();
-    for id in [unknown.as_str(), "x", "..%2f..", "%ff", "%00"] {
-        for path in ["", "/events", "/patch"] {
+    let long = "x".repeat(5000);
+    for id in [unknown.as_str(), "x", "..%2f..", "%ff", "%00", &long] {
+        for path in ["", "/events", "/events?after=1", "/patch"] {
             let refusal = refusal(http.get(gateway.url(&format!("/api/jobs/{id}{path}")))).await;
-            let expected = if id == "%ff" { 400 } else { 404 };
-            assert_eq!(refusal.status, expected, "{id}{path}");
+            let (status, code, words) = match id {
+                "%ff" => (400, "malformed", "the path is not UTF-8"),
+                _ => (404, "not_found", "there is no job "),
+            };
+            assert_eq!((refusal.status, refusal.code.as_str()), (status, code), "{id}{path}");
+            let message = refusal.message;
+            assert!(message.starts_with(words) && message.len() < 200, "{id}{path}: {message}");
         }
     }
     let refusal = refusal(http.delete(gateway.url(&format!("/api/jobs/{unknown}")))).await;
