@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::de::IntoDeserializer;
 use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,10 @@ pub struct Outcome {
     pub message: String,
     /// Whether the same job may well succeed when it is tried again.
     pub retryable: bool,
+    /// When the quota that was refused is there again (RFC 3339, UTC), if the model's API told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub retry_at: Option<Timestamp>,
     /// The agent's exit code; 128 + n when signal n ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
@@ -74,6 +79,7 @@ impl Outcome {
             reason,
             message,
             retryable: state == State::Failed && reason.is_some_and(Reason::is_retryable),
+            retry_at: None,
             exit_code: None,
             session_id: None,
             result: None,

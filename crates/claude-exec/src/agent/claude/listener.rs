@@ -62,7 +62,7 @@ impl ClaudeListener {
                     hear_block(&block, emit);
                 }
             }
-            Record::RateLimit(record) => hear_rate_limit(record, emit),
+            Record::RateLimit(record) => self.hear_rate_limit(record, emit),
             Record::Result(record) => {
                 self.hear_result(record, emit);
                 return Reaction::ExpectEnd;
@@ -114,6 +114,17 @@ impl ClaudeListener {
         }
         for block in &message.content {
             hear_block(block, emit);
+        }
+    }
+
+    fn hear_rate_limit(&mut self, record: &RateLimitRecord<'_>, emit: &mut dyn FnMut(Payload)) {
+        let state = &record.rate_limit_info;
+        self.last_words.refused_until = if state.is_rejected() { state.resets_at() } else { None };
+        if state.status != "allowed" {
+            let kind = state.rate_limit_type.as_deref().unwrap_or("rate");
+            let until = state.resets_at().map(|at| format!(", until {at}")).unwrap_or_default();
+            let (kind, status) = (cut(kind, 80), cut(&state.status, 80));
+            emit(notice("rate_limit", format!("the account's {kind} limit: {status}{until}")));
         }
     }
 
@@ -207,15 +218,6 @@ fn hear_block(block: &Block<'_>, emit: &mut dyn FnMut(Payload)) {
             is_error: block.is_error.unwrap_or(false),
         })),
         _ => {}
-    }
-}
-
-fn hear_rate_limit(record: &RateLimitRecord<'_>, emit: &mut dyn FnMut(Payload)) {
-    let state = &record.rate_limit_info;
-    if state.status != "allowed" {
-        let kind = state.rate_limit_type.as_deref().unwrap_or("rate");
-        let message = format!("the account's {} limit: {}", cut(kind, 80), cut(&state.status, 80));
-        emit(notice("rate_limit", message));
     }
 }
 

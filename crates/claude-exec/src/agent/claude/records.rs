@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -16,7 +17,8 @@ pub(super) enum Record<'a> {
     Assistant(AssistantRecord<'a>),
     /// What tools answered.
     User(UserRecord<'a>),
-    /// The account nears its limit.
+    /// How far the account is in its quota: with a subscription, at its first answer and whenever that
+    /// changes.
     RateLimit(RateLimitRecord<'a>),
     /// The end.
     Result(Box<ResultRecord<'a>>),
@@ -172,6 +174,21 @@ pub(super) struct RateLimitState<'a> {
     pub(super) status: Cow<'a, str>,
     #[serde(borrow)]
     pub(super) rate_limit_type: Option<Cow<'a, str>>,
+    /// Seconds since 1970; absent when the API told none.
+    resets_at: Option<f64>,
+}
+
+impl RateLimitState<'_> {
+    pub(super) fn is_rejected(&self) -> bool {
+        self.status == "rejected"
+    }
+
+    /// When the quota is there again.
+    pub(super) fn resets_at(&self) -> Option<Timestamp> {
+        // What does not fit is no time of this calendar, and is refused there.
+        #[allow(clippy::cast_possible_truncation, reason = "whole seconds will do")]
+        Timestamp::from_second(self.resets_at? as i64).ok()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]

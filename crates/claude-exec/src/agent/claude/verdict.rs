@@ -1,6 +1,7 @@
 //! How a run of the CLI ended, by all that it said. Its exit code 0 and `subtype: "success"` are
 //! worth little: both come with denied tools, with answers that were cut off, and with quotas.
 
+use jiff::Timestamp;
 use service::protocol::{Outcome, Reason};
 
 use super::records::ResultRecord;
@@ -27,6 +28,8 @@ pub(super) struct LastWords {
     pub(super) api_error: Option<String>,
     /// We gave up because the credential was refused again and again.
     pub(super) login_was_refused: bool,
+    /// Until when the account has no quota, if that was the last news of it.
+    pub(super) refused_until: Option<Timestamp>,
     is_error: bool,
     status: Option<u16>,
     stop_reason: Option<String>,
@@ -54,6 +57,11 @@ impl LastWords {
         let result = self.result.as_deref().filter(|text| !text.is_empty());
         let words = result.unwrap_or(&self.errors);
         cut(words.trim().lines().next().unwrap_or_default(), MAX_QUOTE_BYTES)
+    }
+
+    /// When the quota is there again, if the CLI told it.
+    fn quota_is_back(&self) -> Option<Timestamp> {
+        self.refused_until.or_else(|| limit_in_words(self.quote()))
     }
 
     /// Whether the run failed in the CLI's own view. It speaks itself also where it answers a
@@ -132,6 +140,8 @@ fn without_record(exit_code: Option<i32>, complaint: &str) -> Outcome {
 fn api_failure(words: &LastWords) -> Outcome {
     let error = words.api_error.as_deref().unwrap_or_default();
     let failed = |reason, what: &str| Outcome::failed(reason, quoting(what, words));
+    let limited =
+        |what| Outcome { retry_at: words.quota_is_back(), ..failed(Reason::RateLimited, what) };
     match (words.status, error) {
         (Some(401 | 403), _) | (_, "authentication_failed") => {
             failed(Reason::ModelLoginRefused, LOGIN_REFUSED)
@@ -141,15 +151,11 @@ fn api_failure(words: &LastWords) -> Outcome {
             let outcome = failed(Reason::RateLimited, "the model's account has no credit");
             Outcome { retryable: false, ..outcome }
         }
-        (Some(429), _) | (_, "rate_limit") => {
-            failed(Reason::RateLimited, "the model's API refused for lack of quota")
-        }
+        (Some(429), _) | (_, "rate_limit") => limited("the model's API refused for lack of quota"),
         (Some(529), _) | (_, "overloaded") => {
             failed(Reason::RateLimited, "the model's API is overloaded")
         }
-        _ if speaks_of_a_limit(words.quote()) => {
-            failed(Reason::RateLimited, "the model's quota is used up")
-        }
+        _ if speaks_of_a_limit(words.quote()) => limited("the model's quota is used up"),
         (Some(500..), _) | (_, "server_error" | "unknown") => {
             let outcome = failed(Reason::AgentError, "the model's API failed");
             Outcome { retryable: true, ..outcome }
@@ -161,9 +167,17 @@ fn api_failure(words: &LastWords) -> Outcome {
 /// Subscriptions end runs with such words and nothing else to go by.
 fn speaks_of_a_limit(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    ["usage limit reached", "hit your limit", "limit reached", "hit your session limit"]
+    ["limit reached", "hit your limit", "hit your session limit", "hit your weekly limit"]
         .iter()
         .any(|words| text.contains(words))
+}
+
+/// The time in `Claude AI usage limit reached|1750708800`, in seconds since 1970. So CLIs before 2.0
+/// ended a subscription's run, as their users report; 2.1.197 has a record of its own for it.
+fn limit_in_words(text: &str) -> Option<Timestamp> {
+    let (words, second) = text.rsplit_once('|')?;
+    let speaks = words.to_ascii_lowercase().ends_with("limit reached");
+    speaks.then(|| Timestamp::from_second(second.trim().parse().ok()?).ok()).flatten()
 }
 
 fn quoting(what: &str, words: &LastWords) -> String {

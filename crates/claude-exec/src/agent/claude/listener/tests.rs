@@ -68,6 +68,12 @@ fn every_recorded_ending_is_judged_by_all_the_evidence() {
         ("repository_hooks", 0, None, false),
         ("rate_limited", 1, Some(RateLimited), true),
         ("overloaded", 1, Some(RateLimited), true),
+        ("rate_limited_for_long", 1, Some(RateLimited), true),
+        ("limit_without_reset", 1, Some(RateLimited), true),
+        ("session_limit", 1, Some(RateLimited), true),
+        ("session_limit_later", 1, Some(RateLimited), true),
+        ("weekly_limit", 1, Some(RateLimited), true),
+        ("overage", 0, None, false),
         ("credit_too_low", 1, Some(RateLimited), false),
         ("login_refused", 1, Some(ModelLoginRefused), false),
         ("not_logged_in", 1, Some(ModelLoginRefused), false),
@@ -96,7 +102,80 @@ fn every_recorded_ending_is_judged_by_all_the_evidence() {
 #[test]
 fn every_recording_has_its_case() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/claude/2.1.197");
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 24);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 30);
+}
+
+#[test]
+fn a_refused_quota_tells_when_it_is_there_again_if_the_cli_knows() {
+    for (case, exit_code, retry_at) in [
+        ("session_limit", 1, Some("2026-11-21T18:00:50Z")),
+        ("session_limit_later", 1, Some("2026-11-21T18:00:57Z")),
+        ("weekly_limit", 1, Some("2026-11-25T05:20:52Z")),
+        // Refused, but paid for otherwise.
+        ("overage", 0, None),
+        ("limit_without_reset", 1, None),
+        // With an API key, 2.1.197 shows neither `retry-after` nor when its limits are reset.
+        ("rate_limited", 1, None),
+        ("rate_limited_for_long", 1, None),
+        ("overloaded", 1, None),
+        ("credit_too_low", 1, None),
+        ("rate_limited_then_success", 0, None),
+    ] {
+        let outcome = replay(case, exit_code).outcome;
+        assert_eq!(outcome.retry_at.map(|at| at.to_string()).as_deref(), retry_at, "{case}");
+    }
+    let events = in_short(&replay("session_limit", 1).events);
+    let notice = "rate_limit the account's five_hour limit: rejected, until 2026-11-21T18:00:50Z";
+    assert!(events.contains(&notice.to_owned()), "{events:?}");
+}
+
+/// What a run says that ends with these lines of its limits, then with these words of the CLI.
+fn limited(info: &[&str], words: &str) -> Outcome {
+    let event = |info: &&str| format!(r#"{{"type":"rate_limit_event","rate_limit_info":{info}}}"#);
+    let mut lines: Vec<String> = info.iter().map(event).collect();
+    lines.push(
+        serde_json::json!({"type": "assistant", "error": "rate_limit",
+        "message": {"model": "<synthetic>"}})
+        .to_string(),
+    );
+    lines.push(
+        serde_json::json!({"type": "result", "subtype": "success", "is_error": true,
+        "result": words})
+        .to_string(),
+    );
+    hear(lines.join("\n").as_bytes(), Some(1)).outcome
+}
+
+#[test]
+fn only_the_last_news_of_the_quota_counts_and_no_time_is_made_up() {
+    let rejected = r#"{"status":"rejected","resetsAt":1795284050}"#;
+    let is_back = |info: &[&str], words: &str| {
+        let outcome = limited(info, words);
+        assert_eq!(outcome.reason, Some(Reason::RateLimited), "{outcome:?}");
+        outcome.retry_at.map(|at| at.as_second())
+    };
+    assert_eq!(is_back(&[rejected], "x"), Some(1_795_284_050));
+    assert_eq!(is_back(&[rejected, r#"{"status":"allowed","resetsAt":1795284050}"#], "x"), None);
+    assert_eq!(is_back(&[rejected, r#"{"status":"rejected"}"#], "x"), None);
+    for time in ["1e300", "-1e300", "99999999999999", "null"] {
+        let info = format!(r#"{{"status":"rejected","resetsAt":{time}}}"#);
+        assert_eq!(is_back(&[&info], "x"), None, "{time}");
+    }
+}
+
+#[test]
+fn older_clis_tell_the_time_in_their_last_words() {
+    // As users report it of versions 1.0.31 to 1.0.84; not recorded, for it takes their server.
+    for (words, retry_at) in [
+        ("Claude AI usage limit reached|1750708800", Some("2025-06-23T20:00:00Z")),
+        ("Claude AI usage limit reached|soon", None),
+        ("Claude AI usage limit reached|99999999999999999999", None),
+        ("Claude AI usage limit reached", None),
+        ("there is a | 1750708800", None),
+    ] {
+        let outcome = limited(&[], words);
+        assert_eq!(outcome.retry_at.map(|at| at.to_string()).as_deref(), retry_at, "{words}");
+    }
 }
 
 #[test]
