@@ -36,24 +36,37 @@ pub fn working_below(folder: &Path) -> Vec<Seen> {
     all().into_iter().filter(works_there).collect()
 }
 
+/// The processes that have ended and that `parent` has not yet waited for.
+#[must_use]
+pub fn zombies_of(parent: u32) -> Vec<Seen> {
+    let zombies = ids().filter_map(stat).filter(|(_, is_zombie)| *is_zombie);
+    zombies.map(|(seen, _)| seen).filter(|seen| seen.parent == parent).collect()
+}
+
 fn all() -> Vec<Seen> {
+    ids().filter_map(look_at).collect()
+}
+
+fn ids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").expect("/proc is there on Linux").flatten();
-    let id = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    entries.filter_map(id).filter_map(look_at).collect()
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// A process, if it is there and not a zombie.
 #[must_use]
 pub fn look_at(id: u32) -> Option<Seen> {
+    stat(id).filter(|(_, is_zombie)| !is_zombie).map(|(seen, _)| seen)
+}
+
+/// A process, if it is there, and whether it is a zombie.
+fn stat(id: u32) -> Option<(Seen, bool)> {
     // By `proc_pid_stat(5)`: id, name in parentheses, state, parent.
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let (head, tail) = stat.rsplit_once(')')?;
     let (_, name) = head.split_once('(')?;
     let mut fields = tail.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    Some(Seen { id, name: name.to_owned(), parent: fields.next()?.parse().ok()? })
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
+    Some((Seen { id, name: name.to_owned(), parent: fields.next()?.parse().ok()? }, is_zombie))
 }
 
 #[cfg(test)]
@@ -70,6 +83,11 @@ mod tests {
         assert!(seen.iter().any(|seen| seen.id == id), "{seen:?}");
         assert!(is_alive(id));
         child.kill().unwrap();
+        while is_alive(id) {
+            std::thread::yield_now();
+        }
+        let zombies = zombies_of(std::process::id());
+        assert!(zombies.iter().any(|seen| seen.id == id), "{zombies:?}");
         child.wait().unwrap();
         assert!(!is_alive(id));
     }
