@@ -84,7 +84,8 @@ impl Environment {
     }
 
     /// A secret: the value of `NAME`, or the content of the file that `NAME_FILE` names, without
-    /// the line break at its end.
+    /// the line break at its end. An empty file counts as not set, as an empty variable does: in a
+    /// cluster every secret has a file, also one that nobody has filled in.
     ///
     /// # Errors
     /// When both are set, or the file cannot be read. The secret is never part of the message.
@@ -95,21 +96,18 @@ impl Environment {
                 Err(ConfigError::new(name, format!("and {file_name} are both set; use one")))
             }
             (Some(value), None) => Ok(Some(SecretString::from(value))),
-            (None, Some(path)) => read_secret(&file_name, Path::new(&path)).map(Some),
+            (None, Some(path)) => read_secret(&file_name, Path::new(&path)),
             (None, None) => Ok(None),
         }
     }
 }
 
-fn read_secret(name: &str, path: &Path) -> Result<SecretString, ConfigError> {
+fn read_secret(name: &str, path: &Path) -> Result<Option<SecretString>, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         ConfigError::new(name, format!("names {}, which cannot be read: {error}", path.display()))
     })?;
     let secret = text.trim_end_matches(['\r', '\n']);
-    if secret.is_empty() {
-        return Err(ConfigError::new(name, format!("names {}, which is empty", path.display())));
-    }
-    Ok(SecretString::from(secret))
+    Ok((!secret.is_empty()).then(|| SecretString::from(secret)))
 }
 
 #[cfg(test)]
@@ -125,6 +123,14 @@ mod tests {
         std::fs::write(&path, "hunter2\n").unwrap();
         let environment = Environment::from_pairs([("TOKEN_FILE", path.to_str().unwrap())]);
         assert_eq!(environment.secret("TOKEN").unwrap().unwrap().expose_secret(), "hunter2");
+    }
+
+    #[test]
+    fn an_empty_file_is_no_secret() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "\n").unwrap();
+        let environment = Environment::from_pairs([("TOKEN_FILE", file.path().to_str().unwrap())]);
+        assert!(environment.secret("TOKEN").unwrap().is_none());
     }
 
     #[test]
