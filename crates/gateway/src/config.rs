@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use service::auth::ClusterTokens;
 use service::one_shot::listen_address;
 use service::{ConfigError, Environment};
 
@@ -20,8 +21,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of the store.
     pub data: PathBuf,
-    /// The shared secret of the inside, which workers show here and are shown.
+    /// The shared secret of the inside, which workers are shown.
     pub cluster_token: SecretString,
+    /// What the inside may show.
+    pub accepted: ClusterTokens,
     /// What callers must show; nothing, if there are none.
     pub tokens: Option<Tokens>,
     /// How many jobs may wait, whosever they are.
@@ -38,7 +41,7 @@ pub struct Config {
 
 impl Config {
     /// Reads `ONESHIFT_LISTEN` (default `0.0.0.0:5000`), `ONESHIFT_DATA` (`/data`),
-    /// `ONESHIFT_CLUSTER_TOKEN` (required), `ONESHIFT_TOKENS_FILE`, `ONESHIFT_MAX_QUEUED` (200,000),
+    /// `ONESHIFT_CLUSTER_TOKEN` (required), `ONESHIFT_CLUSTER_TOKEN_ALSO`, `ONESHIFT_TOKENS_FILE`, `ONESHIFT_MAX_QUEUED` (200,000),
     /// `ONESHIFT_MAX_EVENT_BYTES` (256 MiB), `ONESHIFT_KEEP_JOBS_DAYS` (30; 0: for ever),
     /// `ONESHIFT_REATTACH_SECONDS` (30) and `ONESHIFT_STORE_WAIT_SECONDS` (30). `no_auth` says that
     /// the operator wants everybody to be able to do everything.
@@ -55,6 +58,7 @@ impl Config {
         Ok(Self {
             listen,
             data: environment.path("ONESHIFT_DATA", "/data"),
+            accepted: ClusterTokens::read(environment, Some(&cluster_token))?,
             cluster_token,
             tokens: tokens(environment, listen, no_auth)?,
             max_queued: environment.number("ONESHIFT_MAX_QUEUED", 200_000)?,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use secrecy::SecretString;
+use service::auth::ClusterTokens;
 use service::browsers::{self, Admission};
 use service::error::{no_such_method, no_such_route};
 use service::{auth, health as common};
@@ -25,13 +25,13 @@ pub use openapi::document;
 /// the cluster's, and those that tell how the gateway is, which want none.
 pub(crate) fn router(
     gateway: Arc<Gateway>,
-    cluster_token: SecretString,
+    cluster_tokens: ClusterTokens,
     admission: Admission,
 ) -> Router {
     let inside = Router::new()
         .route("/internal/workers", post(inside::attach))
         .route("/internal/leases", post(inside::lease))
-        .route_layer(from_fn_with_state(Some(cluster_token), auth::require_cluster_token));
+        .route_layer(from_fn_with_state(cluster_tokens, auth::require_cluster_token));
     let outside = Router::new()
         .route("/api/workflow", post(workflow::submit))
         .route("/api/jobs", get(jobs::list))

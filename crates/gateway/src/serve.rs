@@ -64,7 +64,7 @@ pub async fn serve(
         () = &mut stop => return Ok(()),
     };
     let admission = Admission::of(config.tokens.is_some(), config.listen);
-    doorkeeper.open(routes::router(Arc::clone(&gateway), config.cluster_token, admission));
+    doorkeeper.open(routes::router(Arc::clone(&gateway), config.accepted, admission));
     stop.await;
     tracing::info!("stopping");
     gateway.stop.cancel();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gateway::{Config, StartError, Tokens};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use service::auth::ClusterTokens;
 use service::client::{Endpoint, EventStream, JobFilter, Patience, Submission};
 use service::protocol::event::Event;
 use service::protocol::job::{Job as View, JobState};
@@ -51,6 +52,7 @@ impl Gateway {
             listen: address,
             data: data.path().to_owned(),
             cluster_token: SecretString::from(CLUSTER_TOKEN),
+            accepted: ClusterTokens::of(&SecretString::from(CLUSTER_TOKEN)),
             tokens: setup.tokens.map(|text| Tokens::parse(text).unwrap()),
             max_queued: setup.max_queued.unwrap_or(1000),
             max_event_bytes: setup.max_event_bytes.unwrap_or(256 * 1024 * 1024),

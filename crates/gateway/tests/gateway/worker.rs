@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use service::auth::ClusterTokens;
 use service::client::Endpoint;
 use service::one_shot::{Exit, Job, OneShot, OneShotConfig, Shift};
 use service::protocol::event::{AgentEvent, Encoding, StepEvent, StepState, Stream};
@@ -61,6 +62,7 @@ impl Worker {
             listen: "127.0.0.1:0".parse().unwrap(),
             gateways,
             cluster_token: Some(SecretString::from(CLUSTER_TOKEN)),
+            accepted: ClusterTokens::of(&SecretString::from(CLUSTER_TOKEN)),
             workspace,
             node: "node-1".to_owned(),
             drain: Duration::from_secs(1),

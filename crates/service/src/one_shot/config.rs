@@ -7,6 +7,7 @@ use client::Endpoint;
 use protocol::{WorkerId, WorkerKind, WorkspaceId};
 use secrecy::SecretString;
 
+use crate::auth::ClusterTokens;
 use crate::config::{ConfigError, Environment};
 
 /// What is the same for all workers.
@@ -20,8 +21,10 @@ pub struct OneShotConfig {
     pub listen: SocketAddr,
     /// The gateways to attach to; none for a worker that stands alone.
     pub gateways: Vec<Endpoint>,
-    /// What callers must show.
+    /// What it shows to others of the cluster.
     pub cluster_token: Option<SecretString>,
+    /// What callers must show.
+    pub accepted: ClusterTokens,
     /// The workspace that the worker sees.
     pub workspace: Option<WorkspaceId>,
     /// The machine's name.
@@ -39,7 +42,7 @@ const READER_WAIT_SECONDS: u64 = 30;
 
 impl OneShotConfig {
     /// Reads `ONESHIFT_LISTEN` (default: all addresses, `port`), `ONESHIFT_GATEWAY`,
-    /// `ONESHIFT_CLUSTER_TOKEN`, `ONESHIFT_NODE`, `ONESHIFT_DRAIN_SECONDS`,
+    /// `ONESHIFT_CLUSTER_TOKEN`, `ONESHIFT_CLUSTER_TOKEN_ALSO`, `ONESHIFT_NODE`, `ONESHIFT_DRAIN_SECONDS`,
     /// `ONESHIFT_READER_WAIT_SECONDS` and `ONESHIFT_EXIT`.
     ///
     /// # Errors
@@ -60,6 +63,7 @@ impl OneShotConfig {
             kind,
             listen: listen(environment, kind)?,
             gateways,
+            accepted: ClusterTokens::read(environment, cluster_token.as_ref())?,
             cluster_token,
             workspace: None,
             node,

@@ -66,9 +66,9 @@ pub(super) fn router(
         };
         api = api.route(&format!("/api/{route}"), post(handler));
     }
-    let token = config.cluster_token.clone();
-    let admission = Admission::of(token.is_some(), config.listen);
-    api.route_layer(from_fn_with_state(token, auth::require_cluster_token))
+    let tokens = config.accepted.clone();
+    let admission = Admission::of(config.cluster_token.is_some(), config.listen);
+    api.route_layer(from_fn_with_state(tokens, auth::require_cluster_token))
         .route_layer(from_fn_with_state(admission, browsers::refuse_strangers_pages))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(ready))
@@ -162,9 +162,9 @@ async fn cancel(
     if job.shared.outcome.get().is_some() {
         return Ok(Json(job.view()).into_response());
     }
-    let reason = headers.get(REASON).map_or(Reason::CancelRequested, |code| {
-        Reason::of_code(code.to_str().unwrap_or_default())
-    });
+    let reason = headers
+        .get(REASON)
+        .map_or(Reason::CancelRequested, |code| Reason::of_code(code.to_str().unwrap_or_default()));
     job.request_stop(Stop::asked(reason));
     Ok((StatusCode::ACCEPTED, Json(job.view())).into_response())
 }
