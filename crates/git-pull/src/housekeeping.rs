@@ -36,15 +36,17 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Reads `ONESHIFT_RETENTION_HOURS` (72) and `ONESHIFT_CACHE_MAX_BYTES` (20 GiB).
+    /// Reads `ONESHIFT_RETENTION_HOURS` (72; 0.5 is half an hour) and `ONESHIFT_CACHE_MAX_BYTES`
+    /// (20 GiB).
     pub(crate) fn read(environment: &Environment) -> Result<Self, ConfigError> {
         const RETENTION: &str = "ONESHIFT_RETENTION_HOURS";
-        let hours: u32 = environment.number(RETENTION, 72)?;
-        if hours == 0 {
-            return Err(ConfigError::new(RETENTION, "is 0; use at least 1"));
-        }
+        let hours: f64 = environment.number(RETENTION, 72.0)?;
+        let retention = Duration::try_from_secs_f64(hours * HOUR.as_secs_f64()).ok();
+        let retention = retention.filter(|retention| !retention.is_zero()).ok_or_else(|| {
+            ConfigError::new(RETENTION, format!("is {hours}; use a number above 0, such as 0.5"))
+        })?;
         Ok(Self {
-            retention: HOUR * hours,
+            retention,
             cache_bytes: environment.number("ONESHIFT_CACHE_MAX_BYTES", 20 << 30)?,
         })
     }
@@ -214,6 +216,18 @@ mod tests {
     fn mirrors(site: &Site) -> usize {
         let cache = folders(&site.settings.workspace.cache()).unwrap();
         cache.iter().filter(|path| path.extension().is_some_and(|end| end == "git")).count()
+    }
+
+    #[test]
+    fn the_retention_time_may_be_a_part_of_an_hour_but_not_nothing() {
+        let read =
+            |hours| Limits::read(&Environment::from_pairs([("ONESHIFT_RETENTION_HOURS", hours)]));
+        assert_eq!(read("0.5").unwrap().retention, HOUR / 2);
+        assert_eq!(read("72").unwrap().retention, HOUR * 72);
+        for wrong in ["0", "-1", "nan", "inf", "1e300", "1e-300", "soon"] {
+            let fault = read(wrong).unwrap_err().to_string();
+            assert!(fault.starts_with("ONESHIFT_RETENTION_HOURS is "), "{fault}");
+        }
     }
 
     #[test]
