@@ -9,6 +9,8 @@ use futures_util::Stream;
 use service::client::{Endpoint, EventStream, Patience};
 use service::protocol::worker::{Attach, Busyness};
 use service::protocol::{JobId, Reason, WorkerId, WorkerKind};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{Core, Gateway};
@@ -21,6 +23,10 @@ const COMMENT_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a worker may be set aside before it is asked what it does.
 const LEASE_USE: Duration = Duration::from_secs(10);
+
+/// How long a worker may take to say that it ends its job. It says so at once, unless it hangs; it
+/// is then taken for lost, which harms nobody even if it is not.
+pub(crate) const STOP_ANSWER: Duration = Duration::from_millis(1500);
 
 /// How long a worker whose job is nobody's any more may take to end it and exit.
 const RELEASE: Duration = Duration::from_secs(30);
@@ -38,7 +44,7 @@ impl Drop for OpenLine {
         core.lines.remove(&self.line);
         if core.registry.detach(self.worker, self.line) {
             tracing::debug!(worker = %self.worker, "a worker is gone");
-            if let Some(run) = core.runners.values().find(|run| run.worker == self.worker) {
+            if let Some(run) = core.runners.values().find(|run| run.worker == Some(self.worker)) {
                 run.line_broke.notify_one();
             }
         }
@@ -104,7 +110,8 @@ impl Gateway {
         if attach.kind != WorkerKind::Workflow {
             return Welcome::Nothing;
         }
-        let is_read = core.runners.get(&running.id).is_some_and(|run| run.worker == attach.id);
+        let is_read =
+            core.runners.get(&running.id).is_some_and(|run| run.worker == Some(attach.id));
         if is_read && core.scheduler.attempt(running.id) == running.attempt {
             return Welcome::Nothing;
         }
@@ -126,18 +133,23 @@ impl Gateway {
                 () = tokio::time::sleep(LEASE_USE) => {}
                 () = gateway.stop.cancelled() => return,
             }
-            let url = gateway.core().registry.occupied(worker).map(str::to_owned);
-            let Some(url) = url else { return };
-            match gateway.workers.at(&url).status().await.map(|status| status.status) {
-                Ok(Busyness::Idle) => gateway.core().registry.set_idle(worker),
-                Ok(Busyness::Busy) => return gateway.core().registry.set_busy(worker),
-                Err(error) => {
-                    tracing::warn!(%worker, %error, "a worker cannot be reached");
-                    gateway.drop_worker(worker);
-                }
-            }
-            gateway.match_up();
+            gateway.find_out(worker).await;
         });
+    }
+
+    /// Asks a worker that is not known to be idle what it does.
+    pub(crate) async fn find_out(self: &Arc<Self>, worker: WorkerId) {
+        let url = self.core().registry.occupied(worker).map(str::to_owned);
+        let Some(url) = url else { return };
+        match self.workers.at(&url).status().await.map(|status| status.status) {
+            Ok(Busyness::Idle) => self.core().registry.set_idle(worker),
+            Ok(Busyness::Busy) => return self.core().registry.set_busy(worker),
+            Err(error) => {
+                tracing::warn!(%worker, %error, "a worker cannot be reached");
+                self.drop_worker(worker);
+            }
+        }
+        self.match_up();
     }
 
     /// Forgets a worker and closes its line; if it lives, it attaches again.
@@ -150,22 +162,30 @@ impl Gateway {
         }
     }
 
-    /// Asks a worker to end its job; what comes of it is seen in its stream.
-    pub(crate) fn stop_worker(&self, endpoint: &Endpoint, job: JobId, reason: Reason) {
+    /// Asks a worker to end its job; what comes of it is seen in its stream. Tells whether the
+    /// worker hangs.
+    pub(crate) fn stop_worker(
+        &self,
+        endpoint: &Endpoint,
+        job: JobId,
+        reason: Reason,
+    ) -> JoinHandle<bool> {
         let endpoint = endpoint.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = endpoint.stop(job, reason).await {
+            let answer = timeout(STOP_ANSWER, endpoint.stop(job, reason)).await;
+            if let Ok(Err(error)) = &answer {
                 tracing::debug!(job.id = %job, %error, "a worker cannot be asked to end its job");
             }
-        });
+            answer.is_err()
+        })
     }
 
     /// Ends a job that is nobody's any more, and reads it to its end so that its worker exits.
-    fn release_worker(&self, endpoint: Endpoint, job: JobId) {
+    pub(crate) fn release_worker(&self, endpoint: Endpoint, job: JobId) {
         tracing::info!(job.id = %job, "a worker came back with a job that is nobody's any more");
         let stop = self.stop.clone();
         let release = async move {
-            let _ = endpoint.stop(job, Reason::WorkerLost).await;
+            let _ = endpoint.cancel(job).await;
             let mut events = EventStream::new(endpoint.clone(), job, 0, Patience::WORKER);
             while let Ok(Some(_)) = events.next_batch().await {}
             // Nobody will ever want its outcome.
@@ -173,7 +193,7 @@ impl Gateway {
         };
         self.tasks.spawn(async move {
             tokio::select! {
-                _ = tokio::time::timeout(RELEASE, release) => {}
+                _ = timeout(RELEASE, release) => {}
                 () = stop.cancelled() => {}
             }
         });

@@ -91,7 +91,8 @@ impl Core {
 /// A job that a runner sees to.
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
-    pub(crate) worker: WorkerId,
+    /// Who has it; nobody any more while what a lost worker left is salvaged.
+    pub(crate) worker: Option<WorkerId>,
     pub(crate) cancel: CancellationToken,
     /// Told when the worker's line is closed.
     pub(crate) line_broke: Arc<Notify>,
@@ -163,7 +164,6 @@ impl Gateway {
         let wish = Wish { kind: WorkerKind::Workflow, workspace: None };
         while core.scheduler.has_ready() {
             let Some(lease) = core.registry.take_idle(wish) else { return };
-            core.registry.set_busy(lease.worker);
             let Some(start) = core.scheduler.start_next() else { return };
             let runner = Runner::new(Arc::clone(self), start, lease);
             core.runners.insert(start.job.id, runner.running());
@@ -221,7 +221,7 @@ impl Gateway {
         let (verdict, position, attempt) = {
             let mut core = self.core();
             let attempt = core.scheduler.attempt(job.id);
-            let verdict = core.scheduler.attempt_ended(job.id, outcome);
+            let verdict = core.scheduler.attempt_ended(job.id, outcome.clone());
             (verdict, core.scheduler.position(job.id), attempt)
         };
         match verdict {
@@ -235,7 +235,8 @@ impl Gateway {
             }
             Some(Verdict::Requeue { reason, retries_used, pause }) => {
                 tracing::warn!(job.id = %job.id, reason, "the job is queued again");
-                change.transition = Transition::Requeue { attempt, retries_used, pause };
+                let outcome = Some(Box::new(outcome));
+                change.transition = Transition::Requeue { attempt, retries_used, pause, outcome };
                 self.requeue(change.event(Payload::Queued { position, reason })).await
             }
             None => Some(()),
@@ -247,7 +248,8 @@ impl Gateway {
         let back = self.core().scheduler.give_back(job.id);
         if let Some((attempt, retries_used)) = back {
             let pause = Duration::ZERO;
-            let transition = Transition::Requeue { attempt, retries_used, pause };
+            let outcome = None;
+            let transition = Transition::Requeue { attempt, retries_used, pause, outcome };
             self.requeue(Change::new(job, transition)).await;
             self.announce_wait(job).await;
         }

@@ -4,12 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use service::protocol::{Outcome, Reason};
+use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
 use crate::job_ref::JobRef;
-use crate::scheduler::{Account, Back, GroupKey, LONGEST_PAUSE, Rank, Restored, cancellation};
-use crate::store::{Change, OpenJob, StoreError, Transition};
+use crate::runner::Salvage;
+use crate::scheduler::{
+    Account, Back, GroupKey, LONGEST_PAUSE, Rank, Restored, Start, cancellation,
+};
+use crate::store::{OpenJob, StoreError};
+
+/// How long a cancelled job's worker may take to come back after a restart; one that lives tries
+/// every second.
+pub(crate) const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 
 impl Gateway {
     /// Queues what was queued, and gives the workers of what was running `wait` to come back.
@@ -33,7 +40,8 @@ impl Gateway {
         }
         let orphans = self.core().scheduler.orphans();
         for orphan in orphans {
-            self.give_up_after(orphan, wait);
+            let is_cancelled = self.core().scheduler.cancel_reason(orphan.id).is_some();
+            self.give_up_after(orphan, if is_cancelled { ORPHAN_GRACE.min(wait) } else { wait });
         }
         Ok(())
     }
@@ -46,15 +54,30 @@ impl Gateway {
                 () = tokio::time::sleep(wait) => {}
                 () = gateway.stop.cancelled() => return,
             }
-            if gateway.core().scheduler.is_orphan(job.id) {
-                let message = format!(
-                    "the gateway was restarted, and the job's worker did not come back within {} s",
-                    wait.as_secs()
-                );
-                let lost = Outcome::failed(Reason::WorkerLost, message);
-                gateway.attempt_ended(Change::new(job, Transition::Stay), lost).await;
+            if let Some(salvage) = gateway.give_up(job, wait) {
+                salvage.run().await;
             }
         });
+    }
+
+    fn give_up(self: &Arc<Self>, job: JobRef, waited: Duration) -> Option<Salvage> {
+        let mut core = self.core();
+        let Start { job, attempt } = core.scheduler.take_over(job.id)?;
+        let cause = format!(
+            "the gateway was restarted, and the job's worker did not come back within {} s",
+            waited.as_secs()
+        );
+        let cancel = CancellationToken::new();
+        let mut cancelled_at = None;
+        if core.scheduler.cancel_reason(job.id).is_some() {
+            cancel.cancel();
+            cancelled_at = tokio::time::Instant::now().checked_sub(ORPHAN_GRACE);
+        }
+        let gateway = Arc::clone(self);
+        let salvage = Salvage { gateway, job, attempt, cause, cancel, cancelled_at };
+        core.runners.insert(job.id, salvage.running());
+        tracing::warn!(job.id = %job.id, "a job's worker did not come back");
+        Some(salvage)
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use service::protocol::worker::{Attach, Lease};
-use service::protocol::{WorkerId, WorkerKind, WorkspaceId};
+use service::protocol::{JobId, WorkerId, WorkerKind, WorkspaceId};
 
 /// All attached workers, and all who wait for one.
 #[derive(Debug, Default)]
@@ -71,6 +71,8 @@ struct Worker {
     url: String,
     line: Line,
     activity: Activity,
+    /// The job that it is set aside for, or has.
+    job: Option<JobId>,
     /// Its place among the idle ones.
     idle_since: u64,
 }
@@ -79,6 +81,7 @@ struct Worker {
 struct Waiting {
     ticket: Ticket,
     wish: Wish,
+    job: JobId,
 }
 
 impl Registry {
@@ -88,17 +91,17 @@ impl Registry {
         let (id, line) = (attach.id, self.counter);
         let is_idle = attach.job.is_none();
         // A lease outlives a line that broke for a moment.
-        let before = self.workers.get(&id).map(|worker| worker.activity);
+        let before = self.workers.get(&id).map(|worker| (worker.activity, worker.job));
         self.forget(id);
         let url = match address.to_canonical() {
             IpAddr::V4(address) => format!("http://{address}:{}", attach.port),
             IpAddr::V6(address) => format!("http://[{address}]:{}", attach.port),
         };
-        let activity = match before {
-            Some(Activity::Leased) if is_idle => Activity::Leased,
-            _ => Activity::Busy,
+        let (activity, job) = match before {
+            Some((Activity::Leased, job)) if is_idle => (Activity::Leased, job),
+            _ => (Activity::Busy, attach.job.map(|job| job.id)),
         };
-        let worker = Worker { attach, url, line, activity, idle_since: 0 };
+        let worker = Worker { attach, url, line, activity, job, idle_since: 0 };
         self.workers.insert(id, worker);
         if is_idle && activity == Activity::Busy {
             self.set_idle(id);
@@ -122,23 +125,43 @@ impl Registry {
         line
     }
 
-    /// The longest idle worker that fits is set aside; without one, the wish waits its turn.
-    pub(crate) fn ask(&mut self, wish: Wish) -> Answer {
-        if let Some(lease) = self.take_idle(wish) {
-            return Answer::Granted(lease);
+    /// The longest idle worker that fits is set aside for a job; without one, the wish waits its
+    /// turn.
+    pub(crate) fn ask(&mut self, wish: Wish, job: JobId) -> Answer {
+        self.granted_or(wish, job, VecDeque::push_back)
+    }
+
+    /// The same, but the wish goes before all others.
+    pub(crate) fn ask_first(&mut self, wish: Wish, job: JobId) -> Answer {
+        self.granted_or(wish, job, VecDeque::push_front)
+    }
+
+    fn granted_or(
+        &mut self,
+        wish: Wish,
+        job: JobId,
+        line_up: impl FnOnce(&mut VecDeque<Waiting>, Waiting),
+    ) -> Answer {
+        if let Some(id) = self.idle_one(wish) {
+            return Answer::Granted(self.lease(id, job));
         }
         self.counter += 1;
-        self.waiting.push_back(Waiting { ticket: self.counter, wish });
+        line_up(&mut self.waiting, Waiting { ticket: self.counter, wish, job });
         Answer::Waits(self.counter)
     }
 
-    /// Sets the longest idle worker aside that fits, if there is one.
+    /// Takes the longest idle worker that fits, if there is one; it counts as busy.
     ///
     /// Nobody is passed over: an idle worker fits nobody who waits.
     pub(crate) fn take_idle(&mut self, wish: Wish) -> Option<Lease> {
-        let fits = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.fits(wish));
-        let id = *self.idle.values().find(|id| fits(id))?;
-        Some(self.lease(id))
+        let id = self.idle_one(wish)?;
+        self.set_busy(id);
+        self.contact(id)
+    }
+
+    fn idle_one(&self, wish: Wish) -> Option<WorkerId> {
+        let fits = |id: &&WorkerId| self.workers.get(id).is_some_and(|worker| worker.fits(wish));
+        self.idle.values().find(fits).copied()
     }
 
     /// Whoever asked has gone away.
@@ -148,12 +171,12 @@ impl Registry {
 
     /// The next one who waits and can be served now.
     pub(crate) fn next_grant(&mut self) -> Option<(Ticket, Lease)> {
-        let (index, id) = self.waiting.iter().enumerate().find_map(|(index, waiting)| {
-            let fits = |id: &&WorkerId| self.workers.get(id).is_some_and(|w| w.fits(waiting.wish));
-            Some((index, *self.idle.values().find(fits)?))
-        })?;
-        let ticket = self.waiting.remove(index)?.ticket;
-        Some((ticket, self.lease(id)))
+        let waiting = self.waiting.iter().enumerate();
+        let (index, id) = waiting
+            .filter_map(|(index, waiting)| Some((index, self.idle_one(waiting.wish)?)))
+            .next()?;
+        let Waiting { ticket, job, .. } = self.waiting.remove(index)?;
+        Some((ticket, self.lease(id, job)))
     }
 
     /// The worker has a job now, or says so.
@@ -171,6 +194,7 @@ impl Registry {
             && worker.activity != Activity::Idle
         {
             worker.activity = Activity::Idle;
+            worker.job = None;
             worker.idle_since = self.counter;
             self.idle.insert(self.counter, id);
         }
@@ -187,6 +211,18 @@ impl Registry {
         self.workers.get(&id).map(Worker::to_lease)
     }
 
+    /// The workers of steps that are set aside for this job, or have it.
+    pub(crate) fn working_for(&self, job: JobId) -> Vec<(WorkerKind, Lease)> {
+        let of_job = self.workers.values().filter(|worker| worker.job == Some(job));
+        let of_steps = of_job.filter(|worker| worker.attach.kind != WorkerKind::Workflow);
+        of_steps.map(|worker| (worker.attach.kind, worker.to_lease())).collect()
+    }
+
+    /// The workspace in which a job's steps are done, as far as its workers tell.
+    pub(crate) fn workspace_of(&self, job: JobId) -> Option<WorkspaceId> {
+        self.working_for(job).into_iter().find_map(|(_, lease)| lease.workspace)
+    }
+
     /// Whether any worker of this kind is attached, whatever it does.
     pub(crate) fn has(&self, kind: WorkerKind) -> bool {
         self.workers.values().any(|worker| worker.attach.kind == kind)
@@ -198,9 +234,10 @@ impl Registry {
         self.workers.values().filter(counts).count()
     }
 
-    fn lease(&mut self, id: WorkerId) -> Lease {
+    fn lease(&mut self, id: WorkerId, job: JobId) -> Lease {
         let worker = self.workers.get_mut(&id).expect("idle workers are known");
         worker.activity = Activity::Leased;
+        worker.job = Some(job);
         self.idle.remove(&worker.idle_since);
         worker.to_lease()
     }

@@ -1,16 +1,20 @@
 //! Sees one attempt of one job through: gives it to a worker, relays the worker's events into the
 //! store, and reports how the attempt ended.
 
+mod digest;
 mod intake;
 mod pulse;
 mod relay;
+mod salvage;
 
 use std::sync::Arc;
 
+pub(crate) use salvage::Salvage;
 use service::client::{ClientError, Endpoint, EventStream, NamedJob, Patience, Submission};
 use service::protocol::worker::Lease;
 use service::protocol::{Outcome, Payload, Reason};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{Gateway, Running};
@@ -59,7 +63,7 @@ impl Runner {
     /// What others must know of this runner.
     pub(crate) fn running(&self) -> Running {
         let line_broke = Arc::clone(&self.line_broke);
-        Running { worker: self.worker.worker, cancel: self.cancel.clone(), line_broke }
+        Running { worker: Some(self.worker.worker), cancel: self.cancel.clone(), line_broke }
     }
 
     /// Gives the job to the worker and sees the attempt through.
@@ -101,7 +105,8 @@ impl Runner {
             Ok(mark) => mark,
             Err(error) => {
                 tracing::error!(job.id = %self.job.id, %error, "cannot go on with a job");
-                return self.end_attempt(self.lost(&error)).await;
+                let cause = self.lost(&error);
+                return self.salvage(cause, None).await;
             }
         };
         tracing::info!(job.id = %self.job.id, after = mark.upstream, "the job's worker came back");
@@ -163,10 +168,18 @@ impl Runner {
         self.gateway.attempt_ended(change, outcome).await;
     }
 
-    fn lost(&self, cause: &dyn std::fmt::Display) -> Outcome {
-        let node = &self.worker.node;
-        let message = format!("the workflow worker on {node} was lost: {cause}");
-        Outcome::failed(Reason::WorkerLost, message)
+    fn lost(&self, cause: &dyn std::fmt::Display) -> String {
+        format!("the workflow worker on {} was lost: {cause}", self.worker.node)
+    }
+
+    /// Ends the attempt without its worker.
+    async fn salvage(&self, cause: String, cancelled_at: Option<Instant>) {
+        self.gateway.drop_worker(self.worker.worker);
+        // It may only have been out of reach.
+        drop(self.gateway.stop_worker(&self.endpoint, self.job.id, Reason::WorkerLost));
+        let (gateway, cancel) = (Arc::clone(&self.gateway), self.cancel.clone());
+        let (job, attempt) = (self.job, self.attempt);
+        Salvage { gateway, job, attempt, cause, cancel, cancelled_at }.run().await;
     }
 }
 

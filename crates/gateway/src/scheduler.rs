@@ -223,22 +223,23 @@ impl Scheduler {
         if job.phase != (Phase::Orphaned { worker }) || job.attempt != attempt {
             return None;
         }
+        self.take_over(id)
+    }
+
+    /// A job's worker has not come back: what it left is to be seen to, if nobody does so yet.
+    pub(crate) fn take_over(&mut self, id: JobId) -> Option<Start> {
+        let job = self.jobs.get_mut(&id)?;
+        let Phase::Orphaned { worker } = job.phase else { return None };
         job.phase = Phase::Running;
         self.orphans.remove(&worker);
-        Some(Start { job: JobRef { id, row: job.rank.row }, attempt })
+        Some(Start { job: JobRef { id, row: job.rank.row }, attempt: job.attempt })
     }
 
     /// What becomes of a job whose attempt ended like this.
     ///
     /// The caller commits the verdict, then calls [`Scheduler::ended`] or [`Scheduler::requeued`].
     pub(crate) fn attempt_ended(&mut self, id: JobId, outcome: Outcome) -> Option<Verdict> {
-        let job = self.jobs.get_mut(&id)?;
-        if !matches!(job.phase, Phase::Running | Phase::Orphaned { .. }) {
-            return None;
-        }
-        if let Phase::Orphaned { worker } = job.phase {
-            self.orphans.remove(&worker);
-        }
+        let job = self.jobs.get_mut(&id).filter(|job| job.phase == Phase::Running)?;
         let verdict = job.judge(id, outcome);
         job.phase = match &verdict {
             Verdict::End(_) => Phase::Ending,

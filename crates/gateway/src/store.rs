@@ -4,6 +4,7 @@
 //! the new events to the followers and then answers, so nobody sees what is not on disk. Readers
 //! have connections of their own.
 
+mod attempt;
 mod bound;
 mod change;
 mod error;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::live::Live;
+pub(crate) use attempt::{Attempt, Told};
 pub(crate) use change::{Change, Changed, Transition, now};
 pub use error::OpenError;
 pub(crate) use error::StoreError;

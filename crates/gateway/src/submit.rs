@@ -11,11 +11,9 @@ use sha2::{Digest, Sha256};
 use crate::gateway::{Core, Gateway};
 use crate::job_ref::JobRef;
 use crate::live::Subscription;
+use crate::recovery::ORPHAN_GRACE;
 use crate::scheduler::{Account, Admission, Cancel, GroupKey, NewJob, Refusal, cancellation};
 use crate::store::{Change, Idempotency, NewRecord, Transition, now};
-
-/// How long a cancelled job's worker may take to come back after a restart.
-const ORPHAN_GRACE: Duration = Duration::from_secs(4);
 
 /// When to try again after the queue was full; when it will have room cannot be known.
 const QUEUE_PAUSE_SECONDS: u32 = 10;

@@ -87,6 +87,7 @@ impl Flow<'_> {
             repo_url: self.request.repo_url.clone(),
             base: pulled.outcome.commit.clone(),
             deliver: self.request.deliver.clone(),
+            salvage: false,
         };
         let step = self.step(WorkerKind::GitPull, "/api/deliver", &body, executed.workspace);
         if self.job.stop().is_none() {

@@ -44,10 +44,10 @@ fn the_longest_idle_worker_goes_first_and_goes_once() {
     let [first, second] = [(); 2].map(|()| worker(WorkerKind::GitPull, None));
     registry.attach(first.clone(), HERE);
     registry.attach(second.clone(), HERE);
-    let lease = granted(registry.ask(wish(WorkerKind::GitPull)));
+    let lease = granted(registry.ask(wish(WorkerKind::GitPull), JobId::random()));
     assert_eq!((lease.worker, lease.url.as_str()), (first.id, "http://127.0.0.1:3000"));
-    assert_eq!(granted(registry.ask(wish(WorkerKind::GitPull))).worker, second.id);
-    ticket(registry.ask(wish(WorkerKind::GitPull)));
+    assert_eq!(granted(registry.ask(wish(WorkerKind::GitPull), JobId::random())).worker, second.id);
+    ticket(registry.ask(wish(WorkerKind::GitPull), JobId::random()));
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn the_oldest_wish_gets_the_first_worker_that_fits_it() {
     let mut registry = Registry::default();
     let (here, elsewhere) = (WorkspaceId::random(), WorkspaceId::random());
     let bound = Wish { kind: WorkerKind::ClaudeExec, workspace: Some(here) };
-    let oldest = ticket(registry.ask(bound));
-    let younger = ticket(registry.ask(wish(WorkerKind::ClaudeExec)));
+    let oldest = ticket(registry.ask(bound, JobId::random()));
+    let younger = ticket(registry.ask(wish(WorkerKind::ClaudeExec), JobId::random()));
     registry.attach(worker(WorkerKind::GitPull, Some(here)), HERE);
     assert!(registry.next_grant().is_none());
     registry.attach(worker(WorkerKind::ClaudeExec, Some(elsewhere)), HERE);
@@ -73,7 +73,7 @@ fn a_worker_that_comes_with_a_job_is_busy() {
     busy.job = Some(RunningJob { id: JobId::random(), attempt: 1 });
     registry.attach(busy, HERE);
     assert_eq!(registry.count(WorkerKind::Workflow, Activity::Busy), 1);
-    ticket(registry.ask(wish(WorkerKind::Workflow)));
+    ticket(registry.ask(wish(WorkerKind::Workflow), JobId::random()));
 }
 
 #[test]
@@ -93,9 +93,46 @@ fn a_leased_worker_whose_line_broke_for_a_moment_is_not_leased_again() {
     let mut registry = Registry::default();
     let worker = worker(WorkerKind::GitPull, None);
     registry.attach(worker.clone(), HERE);
-    granted(registry.ask(wish(WorkerKind::GitPull)));
+    granted(registry.ask(wish(WorkerKind::GitPull), JobId::random()));
     registry.attach(worker, HERE);
-    ticket(registry.ask(wish(WorkerKind::GitPull)));
+    ticket(registry.ask(wish(WorkerKind::GitPull), JobId::random()));
+}
+
+#[test]
+fn a_worker_of_a_step_works_for_the_job_that_leased_it_or_that_it_says_it_has() {
+    let mut registry = Registry::default();
+    let [leased, idle, mut back] = [(); 3].map(|()| worker(WorkerKind::GitPull, None));
+    let (job, other) = (JobId::random(), JobId::random());
+    let of = |registry: &Registry, job| {
+        let ids = registry.working_for(job).into_iter().map(|(_, lease)| lease.worker);
+        ids.collect::<HashSet<_>>()
+    };
+    registry.attach(leased.clone(), HERE);
+    granted(registry.ask(wish(WorkerKind::GitPull), job));
+    let waiting = ticket(registry.ask(wish(WorkerKind::GitPull), other));
+    registry.attach(idle.clone(), HERE);
+    assert_eq!(registry.next_grant().unwrap().0, waiting);
+    back.job = Some(RunningJob { id: job, attempt: 1 });
+    registry.attach(back.clone(), HERE);
+    assert_eq!(of(&registry, job), HashSet::from([leased.id, back.id]));
+    assert_eq!(of(&registry, other), HashSet::from([idle.id]));
+    registry.set_idle(leased.id);
+    assert_eq!(of(&registry, job), HashSet::from([back.id]));
+    let mut workflow = worker(WorkerKind::Workflow, None);
+    workflow.job = back.job;
+    registry.attach(workflow, HERE);
+    assert_eq!(of(&registry, job), HashSet::from([back.id]));
+}
+
+#[test]
+fn an_urgent_wish_goes_before_those_that_have_waited_longer() {
+    let mut registry = Registry::default();
+    let patient = ticket(registry.ask(wish(WorkerKind::GitPull), JobId::random()));
+    let urgent = ticket(registry.ask_first(wish(WorkerKind::GitPull), JobId::random()));
+    for expected in [urgent, patient] {
+        registry.attach(worker(WorkerKind::GitPull, None), HERE);
+        assert_eq!(registry.next_grant().unwrap().0, expected);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -146,7 +183,7 @@ proptest! {
                     leased.remove(&worker.id);
                     busy.remove(&worker.id);
                 },
-                Step::Ask => match registry.ask(wish(WorkerKind::GitPull)) {
+                Step::Ask => match registry.ask(wish(WorkerKind::GitPull), JobId::random()) {
                     Answer::Granted(lease) => prop_assert!(leased.insert(lease.worker)),
                     Answer::Waits(ticket) => tickets.push(ticket),
                 },

@@ -201,10 +201,12 @@ impl World {
         }
     }
 
+    /// The gateway sees to what the worker left; until it is done, it is as if it read the worker.
     fn give_up(&mut self, n: usize) {
         if let Some(id) = self.nth_unread(n) {
-            self.workers.remove(&id);
-            self.judge(id, Outcome::failed(Reason::WorkerLost, "lost"));
+            let start = self.scheduler.take_over(id).expect("an orphan can be taken over");
+            let worker = self.stored(id).worker.expect("an orphan had a worker");
+            self.workers.insert(id, (worker, start.attempt, true));
         }
     }
 

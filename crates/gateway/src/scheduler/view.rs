@@ -46,6 +46,11 @@ impl Scheduler {
         self.jobs.get(&id).is_some_and(|job| matches!(job.phase, Phase::Orphaned { .. }))
     }
 
+    /// Whether the agent of the job's current attempt has begun.
+    pub(crate) fn has_agent_started(&self, id: JobId) -> bool {
+        self.jobs.get(&id).is_some_and(|job| job.agent_started)
+    }
+
     /// Whether the job waits in the queue.
     pub(crate) fn is_queued(&self, id: JobId) -> bool {
         self.jobs.get(&id).is_some_and(|job| job.phase == Phase::Queued)

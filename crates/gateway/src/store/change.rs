@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use service::protocol::job::JobState;
 use service::protocol::sse::Frame;
-use service::protocol::{Event, Outcome, Payload, Reason, WorkerId};
+use service::protocol::{Event, Outcome, Payload, Reason, WorkerId, WorkspaceId};
 
 use super::bound::{self, LogSize};
 use super::{signed, unsigned};
@@ -23,6 +23,8 @@ pub(crate) struct Change {
     pub(crate) events: Vec<Frame>,
     /// How far the worker's stream has been read.
     pub(crate) upstream: Option<u64>,
+    /// Whether the pieces that the patch has so far are none of it after all.
+    pub(crate) drops_pieces: bool,
     /// Pieces to append to the patch.
     pub(crate) pieces: Vec<Vec<u8>>,
 }
@@ -38,10 +40,11 @@ pub(crate) enum Transition {
     Take { attempt: u32, worker: WorkerId },
     /// The worker has it.
     Start,
-    /// Its agent works.
-    AgentStarted,
-    /// It waits again, after a pause.
-    Requeue { attempt: u32, retries_used: u32, pause: Duration },
+    /// Its agent works, in this workspace.
+    AgentStarted { workspace: Option<WorkspaceId> },
+    /// It waits again, after a pause. The outcome is what came of its last attempt, if it had one:
+    /// should it be cancelled before the next, that is what it has to show.
+    Requeue { attempt: u32, retries_used: u32, pause: Duration, outcome: Option<Box<Outcome>> },
     /// Somebody wants it to end.
     Cancel(Reason),
     /// It ends; the terminal event is made of the outcome and appended last.
@@ -65,7 +68,8 @@ pub(crate) struct Changed {
 impl Change {
     /// A change that only moves the job.
     pub(crate) fn new(job: JobRef, transition: Transition) -> Self {
-        Self { job, transition, events: Vec::new(), upstream: None, pieces: Vec::new() }
+        let (events, pieces) = (Vec::new(), Vec::new());
+        Self { job, transition, events, upstream: None, drops_pieces: false, pieces }
     }
 
     /// Adds an event of the gateway's own.
@@ -92,9 +96,15 @@ impl Change {
         }
         let pieces = self.write_pieces(connection, before.pieces)?;
         let mut changed = Changed { was_open: true, ..Changed::default() };
-        self.transit(connection, pieces, &mut changed)?;
-        let chunk = self.write_events(connection, before, pieces, max_event_bytes)?;
-        if matches!(self.transition, Transition::End(_)) {
+        let ending = self.ending(connection, before, pieces)?;
+        if let Some(outcome) = &ending {
+            changed.has_wiped = end(connection, self.job.row, outcome)?;
+        } else {
+            self.transit(connection, pieces, &mut changed)?;
+        }
+        let is_end = ending.is_some();
+        let chunk = self.write_events(connection, before, ending, max_event_bytes)?;
+        if is_end {
             changed.end = chunk;
             return Ok((changed, None));
         }
@@ -105,14 +115,13 @@ impl Change {
         &self,
         connection: &Connection,
         before: Before,
-        pieces: i64,
+        ending: Option<Outcome>,
         max_event_bytes: u64,
     ) -> rusqlite::Result<Option<Chunk>> {
         let mut events = std::borrow::Cow::from(&self.events);
-        let mut is_end = false;
-        if let Transition::End(outcome) = &self.transition {
-            events.to_mut().push(end(self.job, (**outcome).clone(), pieces));
-            is_end = true;
+        let is_end = ending.is_some();
+        if let Some(outcome) = ending {
+            events.to_mut().push(frame(self.job, outcome.into_payload()));
         }
         let was_truncated = before.is_truncated;
         let mut size =
@@ -137,16 +146,36 @@ impl Change {
             connection.prepare_cached(sql)?.execute(params![signed(upstream), row])?;
         }
         let mut count = before;
+        if self.drops_pieces && count > 0 {
+            drop_pieces(connection, row)?;
+            count = 0;
+        }
         for bytes in &self.pieces {
             count += 1;
             let sql = "INSERT INTO patches (job, piece, bytes) VALUES (?, ?, ?)";
             connection.prepare_cached(sql)?.execute(params![row, count, bytes])?;
         }
-        if count > before {
+        if count != before {
             let sql = "UPDATE jobs SET pieces = ? WHERE row = ?";
             connection.prepare_cached(sql)?.execute([count, row])?;
         }
         Ok(count)
+    }
+
+    /// With what the job ends, if it ends now.
+    fn ending(
+        &self,
+        connection: &Connection,
+        before: Before,
+        pieces: i64,
+    ) -> rusqlite::Result<Option<Outcome>> {
+        let Transition::End(outcome) = &self.transition else { return Ok(None) };
+        let mut outcome = (**outcome).clone();
+        if before.is_queued {
+            outcome = after_attempts(connection, self.job.row, outcome)?;
+        }
+        outcome.patch = (pieces > 0).then(|| format!("/api/jobs/{}/patch", self.job.id));
+        Ok(Some(outcome))
     }
 
     fn transit(
@@ -160,14 +189,14 @@ impl Change {
             connection.prepare_cached(sql)?.execute(values)
         };
         match &self.transition {
-            Transition::Stay | Transition::Wait => {}
+            Transition::Stay | Transition::Wait | Transition::End(_) => {}
             Transition::Take { attempt, worker } => {
                 let sql = "UPDATE jobs SET state = 'running', attempt = ?, worker = ?,
-                           upstream = 0, agent_started = 0, started_at = NULL, pieces = 0
-                           WHERE row = ?";
+                           upstream = 0, agent_started = 0, workspace = NULL,
+                           last_outcome = NULL, started_at = NULL, pieces = 0 WHERE row = ?";
                 run(sql, params![attempt, worker.to_string(), row])?;
                 if pieces > 0 {
-                    run("DELETE FROM patches WHERE job = ?", params![row])?;
+                    drop_pieces(connection, row)?;
                 }
                 changed.request = Some(request(connection, row)?);
             }
@@ -175,28 +204,20 @@ impl Change {
                 let sql = "UPDATE jobs SET started_at = ? WHERE row = ?";
                 run(sql, params![now().as_millisecond(), row])?;
             }
-            Transition::AgentStarted => {
-                run("UPDATE jobs SET agent_started = 1 WHERE row = ?", params![row])?;
+            Transition::AgentStarted { workspace } => {
+                let sql = "UPDATE jobs SET agent_started = 1, workspace = ? WHERE row = ?";
+                run(sql, params![workspace.map(|id| id.to_string()), row])?;
             }
-            Transition::Requeue { attempt, retries_used, pause } => {
+            Transition::Requeue { attempt, retries_used, pause, outcome } => {
                 let sql = "UPDATE jobs SET state = 'queued', attempt = ?, retries_used = ?,
-                           not_before = ?, worker = NULL WHERE row = ?";
+                           not_before = ?, last_outcome = ?, worker = NULL WHERE row = ?";
                 let not_before = (!pause.is_zero()).then(|| (now() + *pause).as_millisecond());
-                run(sql, params![attempt, retries_used, not_before, row])?;
+                let outcome = outcome.as_deref().map(json);
+                run(sql, params![attempt, retries_used, not_before, outcome, row])?;
             }
             Transition::Cancel(reason) => {
                 let sql = "UPDATE jobs SET cancel = coalesce(cancel, ?) WHERE row = ?";
                 run(sql, params![json(reason), row])?;
-            }
-            Transition::End(outcome) => {
-                let outcome = with_patch(self.job, (**outcome).clone(), pieces);
-                let sql = "UPDATE jobs SET state = ?, finished_at = ?, outcome = ?, worker = NULL
-                           WHERE row = ?";
-                let state = JobState::from(outcome.state).name();
-                run(sql, params![state, now().as_millisecond(), json(&outcome), row])?;
-                let sql = "UPDATE requests SET secret_repo_url = NULL
-                           WHERE job = ? AND secret_repo_url IS NOT NULL";
-                changed.has_wiped = run(sql, params![row])? > 0;
             }
         }
         Ok(())
@@ -257,14 +278,30 @@ pub(super) fn accounted(connection: &Connection, row: i64, chunk: &Chunk) -> rus
     connection.prepare_cached(sql)?.execute([signed(chunk.last), bytes, row]).map(drop)
 }
 
-/// The terminal event of a job that ends now.
-fn end(job: JobRef, outcome: Outcome, pieces: i64) -> Frame {
-    frame(job, with_patch(job, outcome, pieces).into_payload())
+/// Ends a job; says whether a credential was wiped.
+fn end(connection: &Connection, row: i64, outcome: &Outcome) -> rusqlite::Result<bool> {
+    let sql = "UPDATE jobs SET state = ?, finished_at = ?, outcome = ?, worker = NULL,
+               last_outcome = NULL WHERE row = ?";
+    let (state, at) = (JobState::from(outcome.state).name(), now().as_millisecond());
+    connection.prepare_cached(sql)?.execute(params![state, at, json(outcome), row])?;
+    let sql = "UPDATE requests SET secret_repo_url = NULL
+               WHERE job = ? AND secret_repo_url IS NOT NULL";
+    Ok(connection.prepare_cached(sql)?.execute([row])? > 0)
 }
 
-fn with_patch(job: JobRef, mut outcome: Outcome, pieces: i64) -> Outcome {
-    outcome.patch = (pieces > 0).then(|| format!("/api/jobs/{}/patch", job.id));
-    outcome
+/// The end of a job that waited for another attempt: with all that its last one has to show.
+fn after_attempts(connection: &Connection, row: i64, end: Outcome) -> rusqlite::Result<Outcome> {
+    let sql = "SELECT last_outcome FROM jobs WHERE row = ?";
+    let last: Option<String> =
+        connection.prepare_cached(sql)?.query_row([row], |row| row.get(0))?;
+    let Some(last) = last else { return Ok(end) };
+    let Outcome { state, reason, message, retryable, .. } = end;
+    let last = super::query::from_json(&last)?;
+    Ok(Outcome { state, reason, message, retryable, ..last })
+}
+
+fn drop_pieces(connection: &Connection, row: i64) -> rusqlite::Result<usize> {
+    connection.prepare_cached("DELETE FROM patches WHERE job = ?")?.execute([row])
 }
 
 /// An event of the gateway's own, as of now.

@@ -28,6 +28,11 @@ const STEPS: &[M<'static>] = &[
         "CREATE INDEX jobs_by_end ON jobs (finished_at) WHERE finished_at IS NOT NULL;
          CREATE INDEX labels_by_job ON labels (job);",
     ),
+    // Where the agent works, and what came of the last attempt of a job that waits for another.
+    M::up(
+        "ALTER TABLE jobs ADD COLUMN workspace TEXT;
+         ALTER TABLE jobs ADD COLUMN last_outcome TEXT;",
+    ),
 ];
 
 pub(super) fn path(folder: &Path) -> PathBuf {

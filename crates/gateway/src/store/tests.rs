@@ -6,7 +6,7 @@ use service::protocol::event::{Event, Payload, StepEvent, StepState};
 use service::protocol::job::JobState;
 use service::protocol::request::parse;
 use service::protocol::sse::{Frame, Parser};
-use service::protocol::{JobId, Outcome, Reason, State, WorkerId};
+use service::protocol::{JobId, Outcome, Reason, State, WorkerId, WorkspaceId};
 use tempfile::TempDir;
 
 use super::insert::Idempotency;
@@ -75,6 +75,11 @@ fn output(job: JobRef, text: &str) -> Frame {
     Frame::new(0, &Event { payload, job_id: job.id, at: change::now() })
 }
 
+fn requeue(outcome: Option<Outcome>) -> Transition {
+    let (pause, outcome) = (Duration::ZERO, outcome.map(Box::new));
+    Transition::Requeue { attempt: 1, retries_used: 0, pause, outcome }
+}
+
 fn ended(job: JobRef) -> Change {
     Change::new(job, Transition::End(Box::new(Outcome::completed("done"))))
 }
@@ -105,10 +110,7 @@ async fn nothing_is_added_after_the_end() {
     assert!(bench.store.change(ended(job)).await.unwrap().was_open);
     let second = Transition::End(Box::new(Outcome::cancelled(Reason::CancelRequested, "late")));
     assert!(!bench.store.change(Change::new(job, second)).await.unwrap().was_open);
-    let mut late = Change::new(
-        job,
-        Transition::Requeue { attempt: 1, retries_used: 0, pause: Duration::ZERO },
-    );
+    let mut late = Change::new(job, requeue(None));
     late.events = vec![output(job, "late")];
     assert!(!bench.store.change(late).await.unwrap().was_open);
     let record = bench.store.job(job.id).await.unwrap().unwrap();
@@ -182,12 +184,14 @@ async fn the_upstream_position_and_the_pieces_are_as_old_as_the_events() {
     let job = bench.job().await;
     let take = Transition::Take { attempt: 1, worker: WorkerId::random() };
     bench.store.change(Change::new(job, take)).await.unwrap();
-    let mut change = Change::new(job, Transition::AgentStarted);
+    let workspace = Some(WorkspaceId::random());
+    let mut change = Change::new(job, Transition::AgentStarted { workspace });
     change.events = vec![output(job, "one")];
     change.upstream = Some(17);
     bench.store.change(change).await.unwrap();
     let bench = bench.reopen().await;
     assert_eq!(bench.store.mark(job.row).await.unwrap().upstream, 17);
+    assert_eq!(bench.store.attempt(job.row).await.unwrap().workspace, workspace);
     let open = bench.store.open_jobs().await.unwrap();
     assert_eq!((open[0].attempt, open[0].agent_started, open[0].job), (1, true, job));
 }

@@ -89,6 +89,10 @@ pub struct DeliverRequest {
     /// What becomes of the changes.
     #[serde(default)]
     pub deliver: Deliver,
+    /// Deliver even if somebody who should be gone still works in the job's folder: what is there
+    /// counts more than that all of it is of one moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub salvage: bool,
 }
 
 impl JobRequest for DeliverRequest {
