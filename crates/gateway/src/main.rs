@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use gateway::{Config, StartError};
+use service::hardening::Supervisor;
 use service::one_shot::listen_address;
 use service::signals::StopSignals;
 use service::{Environment, hardening, health, telemetry};
@@ -60,7 +61,7 @@ fn start(arguments: &Arguments, hardened: std::io::Result<()>) -> Result<(), Fai
     if let Err(error) = hardened {
         tracing::warn!(%error, "this process may be read by others of the same user");
     }
-    hardening::follow_supervisor(&environment)?;
+    Supervisor::follow(&environment)?;
     let config = Config::read(&environment, arguments.no_auth)?;
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

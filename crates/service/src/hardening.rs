@@ -17,22 +17,35 @@ pub fn harden() -> std::io::Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
-/// Ties this process to the supervisor whose id is in `ONESHIFT_SUPERVISOR`, if that is set: when
-/// the supervisor dies, by whatever means, this process gets a SIGTERM.
-///
-/// # Errors
-/// When the supervisor is dead already, or the variable is not a process id.
-pub fn follow_supervisor(environment: &Environment) -> Result<(), ConfigError> {
-    const NAME: &str = "ONESHIFT_SUPERVISOR";
-    let supervisor = environment.number(NAME, 0_i32)?;
-    if supervisor == 0 {
-        return Ok(());
+/// The process that keeps this one running, and without which there is no gateway to report to.
+#[derive(Clone, Copy, Debug)]
+pub struct Supervisor(Pid);
+
+impl Supervisor {
+    /// Ties this process to the supervisor whose id is in `ONESHIFT_SUPERVISOR`, if that is set:
+    /// when the supervisor dies, by whatever means, this process gets a SIGTERM.
+    ///
+    /// # Errors
+    /// When the supervisor is dead already, or the variable is not a process id.
+    pub fn follow(environment: &Environment) -> Result<Option<Self>, ConfigError> {
+        const NAME: &str = "ONESHIFT_SUPERVISOR";
+        let fault = |what: &str| ConfigError::new(NAME, what);
+        let id = environment.number(NAME, 0_i32)?;
+        if id < 0 {
+            return Err(fault("is not a process id"));
+        }
+        let Some(supervisor) = Pid::from_raw(id).map(Self) else { return Ok(None) };
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
+            .map_err(|_| fault("cannot be followed: the system refuses a parent-death signal"))?;
+        if supervisor.is_gone() {
+            return Err(fault("is not the parent of this process, or has died"));
+        }
+        Ok(Some(supervisor))
     }
-    let fault = |what: &str| ConfigError::new(NAME, what);
-    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
-        .map_err(|_| fault("cannot be followed: the system refuses a parent-death signal"))?;
-    if rustix::process::getppid().map(Pid::as_raw_pid) != Some(supervisor) {
-        return Err(fault("is not the parent of this process, or has died"));
+
+    /// Whether it has died. A SIGTERM that comes then is its death, and not its wish.
+    #[must_use]
+    pub fn is_gone(self) -> bool {
+        rustix::process::getppid() != Some(self.0)
     }
-    Ok(())
 }

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::config::{ConfigError, Environment};
+use crate::hardening::Supervisor;
 use crate::one_shot::{self, Exit, OneShot, OneShotConfig};
 use crate::signals::StopSignals;
 use crate::{hardening, health, telemetry};
@@ -29,8 +30,9 @@ pub fn worker_main(
         if let Err(error) = hardened {
             tracing::warn!(%error, "this process may be read by others of the same user");
         }
-        hardening::follow_supervisor(&environment)?;
-        setup(&environment, OneShotConfig::read(&environment, kind)?)
+        let supervisor = Supervisor::follow(&environment)?;
+        let worker = setup(&environment, OneShotConfig::read(&environment, kind)?)?;
+        Ok(worker.kept_by(supervisor))
     });
     let worker = match started {
         Ok(worker) => worker,

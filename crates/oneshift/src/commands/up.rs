@@ -1,9 +1,10 @@
 //! `oneshift up`: a gateway and its workers on this machine.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::absolute;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,12 +21,16 @@ const LOG: &str = "warn";
 /// A signal that follows another this closely is the same one.
 const ECHO: Duration = Duration::from_millis(200);
 
+/// How long the port may be taken, and the pause between two looks.
+const PORT_WAIT: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Starts everything and keeps it running until somebody presses Ctrl-C.
 pub(crate) async fn up(args: UpArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let binaries = Binaries::find(config)?;
     let surroundings = surroundings(&args, config)?;
     let sizes = sizes(&args);
-    free(args.port)?;
+    free(args.port).await?;
     let mut stops = Stops::listen()?;
     let stack = tokio::select! {
         stack = Stack::start(&binaries, &surroundings, sizes) => stack?,
@@ -35,7 +40,9 @@ pub(crate) async fn up(args: UpArgs, config: &Config) -> anyhow::Result<ExitCode
         out::line(&line.paint())?;
     }
     stops.next().await;
-    eprintln!("stopping; running jobs may go on for a while, Ctrl-C again ends them at once");
+    let note = "stopping; running jobs may go on for a while, Ctrl-C again ends them at once\n";
+    // Jobs must be drained even if nobody can be told: the terminal may be gone.
+    let _ = std::io::stderr().write_all(note.as_bytes());
     stack.stop(stops.again()).await;
     Ok(ExitCode::SUCCESS)
 }
@@ -67,17 +74,24 @@ fn sizes(args: &UpArgs) -> Sizes {
     }
 }
 
-/// Looks whether the port can be had, so that a gateway that cannot listen is told well.
-fn free(port: u16) -> anyhow::Result<()> {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            let other = port.checked_add(1).unwrap_or(5000);
-            Err(Usage::error(format!(
-                "port {port} on 127.0.0.1 is taken; choose another, such as --port {other}"
-            )))
+/// Looks whether the port can be had, so that a gateway that cannot listen is told well. The gateway
+/// of a supervisor that was killed a moment ago has it for a moment more.
+async fn free(port: u16) -> anyhow::Result<()> {
+    let since = Instant::now();
+    loop {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+                return Err(error).with_context(|| format!("cannot listen on 127.0.0.1:{port}"));
+            }
+            Err(_) if since.elapsed() < PORT_WAIT => tokio::time::sleep(LOOK).await,
+            Err(_) => {
+                let other = port.checked_add(1).unwrap_or(5000);
+                return Err(Usage::error(format!(
+                    "port {port} on 127.0.0.1 is taken; choose another, such as --port {other}"
+                )));
+            }
         }
-        Err(error) => Err(error).with_context(|| format!("cannot listen on 127.0.0.1:{port}")),
     }
 }
 

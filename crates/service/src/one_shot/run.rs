@@ -20,6 +20,7 @@ use super::openapi;
 use super::routes::{self, Prepare, Work, Worker};
 use super::shift::Shift;
 use super::slot::Slot;
+use crate::hardening::Supervisor;
 use crate::serve::{self, serve};
 
 /// How long a job may take to end after it was asked to, before it is ended without its help.
@@ -27,6 +28,10 @@ const STOP_GRACE: Duration = Duration::from_secs(8);
 
 /// How long the last bytes may take to reach their readers once one reader has all.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How long an outcome waits for its reader when the supervisor is dead, and the gateway with it: a
+/// workflow of the same supervisor may still read its steps' outcomes.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A worker serves its gateway, its caller and a few curious people.
 const MAX_CONNECTIONS: usize = 256;
@@ -36,6 +41,7 @@ pub struct OneShot {
     config: OneShotConfig,
     shifts: Vec<(&'static str, Prepare)>,
     openapi: Vec<openapi::Route>,
+    supervisor: Option<Supervisor>,
 }
 
 /// How a worker's life ended.
@@ -53,7 +59,14 @@ impl OneShot {
     /// A server that can do nothing yet.
     #[must_use]
     pub fn new(config: OneShotConfig) -> Self {
-        Self { config, shifts: Vec::new(), openapi: Vec::new() }
+        Self { config, shifts: Vec::new(), openapi: Vec::new(), supervisor: None }
+    }
+
+    /// Says who keeps the worker running, if anybody does: when that one is dead, nothing is worth
+    /// waiting for.
+    #[must_use]
+    pub fn kept_by(self, supervisor: Option<Supervisor>) -> Self {
+        Self { supervisor, ..self }
     }
 
     /// Adds a kind of job. All kinds share the one place for a job.
@@ -98,7 +111,9 @@ impl OneShot {
         let done = CancellationToken::new();
         let limits = serve::Limits { connections: MAX_CONNECTIONS, linger: LINGER };
         let server = tokio::spawn(serve(listener, router, limits, done.clone().cancelled_owned()));
-        let exit = Life { config, slot, jobs, stop, is_told_to_stop: false }.live().await;
+        let supervisor = self.supervisor;
+        let life = Life { config, slot, jobs, stop, supervisor, is_told_to_stop: false };
+        let exit = life.live().await;
         done.cancel();
         let _ = server.await;
         Ok(exit)
@@ -124,6 +139,7 @@ struct Life {
     slot: Arc<Slot>,
     jobs: mpsc::Receiver<(Job, Work)>,
     stop: mpsc::Receiver<()>,
+    supervisor: Option<Supervisor>,
     /// Whether a signal came at the same time as the job.
     is_told_to_stop: bool,
 }
@@ -203,19 +219,33 @@ impl Life {
         if !self.is_told_to_stop && self.stop.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
-        let drain = self.config.drain;
+        let drain = if self.is_forsaken() { Duration::ZERO } else { self.config.drain };
         tracing::info!(seconds = drain.as_secs(), "told to stop; the job may go on for that long");
         let _ = tokio::time::timeout(drain, self.stop.recv()).await;
     }
 
     /// Waits until a reader has the outcome.
     async fn report(&mut self, state: State) -> Exit {
-        let mut abandoned = pin!(self.slot.abandoned(self.config.reader_wait));
+        let slot = Arc::clone(&self.slot);
+        let mut abandoned = pin!(slot.abandoned(self.config.reader_wait));
+        let forsaken = async {
+            while !self.is_forsaken() && self.stop.recv().await.is_some() {}
+            if !self.is_forsaken() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(FAREWELL).await;
+        };
         tokio::select! {
             biased;
-            () = self.slot.delivered() => Exit::Reported(state),
+            () = slot.delivered() => Exit::Reported(state),
             () = &mut abandoned => Exit::Unreported,
+            () = forsaken => Exit::Unreported,
         }
+    }
+
+    /// Whether the supervisor has died. No other will know this worker.
+    fn is_forsaken(&self) -> bool {
+        self.supervisor.is_some_and(Supervisor::is_gone)
     }
 }
 
