@@ -26,6 +26,14 @@ pub fn children_of(parent: u32) -> Vec<Seen> {
     all().into_iter().filter(|seen| seen.parent == parent).collect()
 }
 
+/// Those of these processes that still run.
+#[must_use]
+pub fn still_there(seen: &[Seen]) -> Vec<Seen> {
+    // A number may be another program's by now.
+    let same = |seen: &Seen| look_at(seen.id).filter(|now| now.name == seen.name);
+    seen.iter().filter_map(same).collect()
+}
+
 /// The processes whose working directory is `folder` or below it.
 #[must_use]
 pub fn working_below(folder: &Path) -> Vec<Seen> {

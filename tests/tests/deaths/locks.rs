@@ -1,0 +1,97 @@
+//! The locks that the services take, in the hands of a test.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use end_to_end::eventually;
+use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::oneshot;
+
+/// The lock of a job's folder.
+#[derive(Debug)]
+pub(crate) struct FolderLock {
+    _folder: File,
+}
+
+impl FolderLock {
+    /// Queues for it, behind whoever has it; what this returns resolves when the test has it.
+    pub(crate) async fn queue_for(folder: &Path) -> impl Future<Output = Self> + use<> {
+        let folder = File::open(folder).unwrap();
+        let inode = folder.metadata().unwrap().ino();
+        let (send, receive) = oneshot::channel();
+        // A thread of its own: one of the runtime's would keep a failed test from ending.
+        thread::spawn(move || {
+            let taken = flock(&folder, FlockOperation::LockExclusive);
+            // An error means that the test is over.
+            let _ = send.send(taken.map(|()| Self { _folder: folder }));
+        });
+        eventually("the test waits in line", async || is_waited_for(inode).then_some(())).await;
+        async { receive.await.unwrap().unwrap() }
+    }
+}
+
+/// Whether somebody waits for the lock of this file; by proc_locks(5).
+fn is_waited_for(inode: u64) -> bool {
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    let file = format!(":{inode} ");
+    locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&file))
+}
+
+/// A write transaction on the store, as of somebody with another program.
+#[derive(Debug)]
+pub(crate) struct StoreLock {
+    _connection: Connection,
+}
+
+impl StoreLock {
+    /// Begins the transaction; it ends without a change when this is dropped.
+    pub(crate) fn of(data: &Path) -> Self {
+        let connection = Connection::open(database(data)).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        Self { _connection: connection }
+    }
+}
+
+/// The gateway's own lock, as of a second gateway.
+#[derive(Debug)]
+pub(crate) struct GatewayLock {
+    _file: File,
+}
+
+impl GatewayLock {
+    /// Takes it, unless somebody has it.
+    pub(crate) fn try_take(data: &Path) -> Option<Self> {
+        let file = File::open(data.join("oneshift.lock")).unwrap();
+        is_free(&file).then_some(Self { _file: file })
+    }
+}
+
+fn database(data: &Path) -> PathBuf {
+    data.join("oneshift.db")
+}
+
+/// Takes the lock of an open file or folder, if nobody has it.
+fn is_free(file: &File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// The folders of jobs and the mirrors in the workspace whose locks somebody holds.
+pub(crate) fn held_in(workspace: &Path) -> Vec<PathBuf> {
+    let entries = |folder: &str| fs::read_dir(workspace.join(folder)).unwrap().flatten();
+    let jobs = entries("jobs").map(|entry| entry.path());
+    let is_lock = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lock");
+    let mirrors = entries("cache").map(|entry| entry.path()).filter(is_lock);
+    jobs.chain(mirrors).filter(|path| File::open(path).is_ok_and(|file| !is_free(&file))).collect()
+}
+
+/// Whether the store of a gateway that has ended is whole and nobody's.
+pub(crate) fn assert_store_is_free(data: &Path) {
+    assert!(GatewayLock::try_take(data).is_some(), "the store's lock is left behind");
+    let connection = Connection::open(database(data)).unwrap();
+    let check = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    assert_eq!(check("PRAGMA integrity_check"), "ok");
+    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").unwrap();
+}

@@ -1,0 +1,13 @@
+//! The kill matrix.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod aftermath;
+mod cell;
+mod follower;
+mod killed;
+mod locks;
+mod point;
+mod scene;
+mod supervisor;
+mod terminated;
