@@ -15,6 +15,7 @@ mod worktree;
 
 use std::ffi::CString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use git2::Oid;
 use service::one_shot::{Job, Shift};
@@ -28,12 +29,19 @@ use crate::fault::Fault;
 use crate::job_folder::JobFolder;
 use crate::mirror::Mirror;
 use crate::progress::Progress;
-use crate::run::{self, Ended};
+use crate::run::{self, Ended, Use};
 use crate::settings::Settings;
 use patch::Patch;
 use store::Store;
 use tree::TreeMaker;
 use worktree::Folder;
+
+/// A worker that nobody hears any more ends its job after 30 s without a reader, and within 8 s
+/// then. One that has not may hang for ever, while what it has done can be read.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The same when whoever asks has told everybody to end, and waits for what is left.
+const SALVAGE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The shift that delivers.
 pub(crate) struct Deliver {
@@ -51,7 +59,8 @@ impl Shift for Deliver {
         }
         let settings = Arc::clone(&self.settings);
         let workspace = &self.settings.workspace;
-        let ended = run::step(Step::Deliver, &job, workspace, |job, progress, stop| {
+        let step = (Step::Deliver, Use::ToRead(patience(&request)));
+        let ended = run::step(step, &job, workspace, |job, progress, stop| {
             move || {
                 let delivery = Delivery { settings: &settings, request: &request, progress, stop };
                 delivery.patch(job.id(), |payload| job.emit(payload))
@@ -62,6 +71,11 @@ impl Shift for Deliver {
             Ended::Early(outcome) => *outcome,
         }
     }
+}
+
+/// How long whoever still works in the folder may take to end.
+fn patience(request: &DeliverRequest) -> Duration {
+    if request.salvage { SALVAGE_PATIENCE } else { PATIENCE }
 }
 
 fn delivered(job: &Job, changes: Changes, milliseconds: u64) -> Outcome {

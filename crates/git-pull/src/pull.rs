@@ -16,7 +16,7 @@ use crate::job_folder::JobFolder;
 use crate::mirror::{Mirror, Work};
 use crate::plan;
 use crate::progress::{Progress, first_few};
-use crate::run::{self, Ended};
+use crate::run::{self, Ended, Use};
 use crate::settings::Settings;
 use crate::snapshot::{Found, Snapshot};
 use crate::source::Source;
@@ -40,7 +40,7 @@ impl Shift for Pull {
     async fn run(&self, request: PullRequest, job: Job) -> Outcome {
         let settings = Arc::clone(&self.settings);
         let workspace = &self.settings.workspace;
-        let ended = run::step(Step::Pull, &job, workspace, |job, progress, stop| {
+        let ended = run::step((Step::Pull, Use::Alone), &job, workspace, |job, progress, stop| {
             move || Puller { settings: &settings, request: &request, progress, stop }.pull(&job)
         });
         match ended.await {

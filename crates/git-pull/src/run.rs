@@ -15,6 +15,15 @@ use crate::progress::Progress;
 /// How long a stopped step may take to notice; every wait looks several times a second.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
+/// How a step uses the job's folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It changes what is there, which nobody else may do meanwhile.
+    Alone,
+    /// It only reads, if need be while somebody else still works there after this time.
+    ToRead(Duration),
+}
+
 /// How a step came to its end.
 pub(crate) enum Ended<T> {
     /// With a result, after so many milliseconds.
@@ -26,7 +35,7 @@ pub(crate) enum Ended<T> {
 /// Runs what `prepare` returns while nobody else works in the job's folder; the step's start and
 /// its failure are told here, its completion by the caller.
 pub(crate) async fn step<T, W>(
-    step: Step,
+    (step, usage): (Step, Use),
     job: &Job,
     workspace: &Workspace,
     prepare: impl FnOnce(Job, Progress, CancellationToken) -> W,
@@ -37,7 +46,11 @@ where
 {
     let started = Instant::now();
     job.emit(Payload::Step(Box::new(StepEvent::new(step, StepState::Started))));
-    let lock = match workspace.lock_job(job).await {
+    let lock = match usage {
+        Use::Alone => workspace.lock_job(job).await.map(Some),
+        Use::ToRead(patience) => workspace.lock_job_to_read(job, patience).await,
+    };
+    let lock = match lock {
         Ok(lock) => lock,
         Err(outcome) => return Ended::Early(Box::new(failed(step, job, *outcome, started))),
     };

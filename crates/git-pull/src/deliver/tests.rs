@@ -388,3 +388,23 @@ fn nothing_is_left_in_the_cache() {
     let left: Vec<_> = cache.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
 }
+
+#[test]
+fn a_salvage_does_not_wait_for_somebody_who_never_leaves_the_folder() {
+    let work = Work::on(|repository| {
+        repository.file("a.txt", "a\n").commit("first");
+    });
+    work.write("b.txt", "b\n");
+    let somebody = runtime();
+    let workspace = &work.site.settings.workspace;
+    let lock = somebody.block_on(workspace.lock_job(&work.pulled.job)).unwrap();
+    let base = work.pulled.commit();
+    let body = format!("{{\"repoUrl\":{:?},\"base\":{base:?},\"salvage\":true}}", work.url);
+    let job = Job::detached_as(work.pulled.job.id());
+    let run = work.site.deliverer();
+    let outcome = runtime().block_on(run.run(parse(body.as_bytes()).unwrap(), job.clone()));
+    let delivered = Delivered { job, outcome };
+    assert!(String::from_utf8(delivered.patch()).unwrap().contains("+b\n"));
+    assert!(delivered.notices().contains(&"folder_in_use".to_owned()));
+    drop(lock);
+}

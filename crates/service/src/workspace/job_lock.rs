@@ -41,24 +41,56 @@ impl Workspace {
     /// The outcome of a job that was stopped meanwhile, whose folder stayed in use, or cannot be
     /// made.
     pub async fn lock_job(&self, job: &Job) -> Result<JobLock, Box<Outcome>> {
+        let lock = self.wait_for_lock(job, LONGEST_WAIT).await?;
+        lock.ok_or_else(|| {
+            let message = "an earlier attempt of this job still works in its folder";
+            Box::new(Outcome::failed(Reason::WorkerLost, message))
+        })
+    }
+
+    /// The same for a step that changes nothing in the folder: if it stays in use for longer than
+    /// `patience`, the step goes on without the lock, and says so.
+    ///
+    /// # Errors
+    /// The outcome of a job that was stopped meanwhile, or whose folder cannot be made.
+    pub async fn lock_job_to_read(
+        &self,
+        job: &Job,
+        patience: Duration,
+    ) -> Result<Option<JobLock>, Box<Outcome>> {
+        let lock = self.wait_for_lock(job, patience).await?;
+        if lock.is_none() {
+            let message = "an earlier step of this job still works in its folder and does not end; \
+                           what is read there may not be all of one moment";
+            tell(job, "folder_in_use", message);
+        }
+        Ok(lock)
+    }
+
+    async fn wait_for_lock(
+        &self,
+        job: &Job,
+        patience: Duration,
+    ) -> Result<Option<JobLock>, Box<Outcome>> {
         let since = Instant::now();
         let mut is_told = false;
         loop {
             match self.make_and_lock(job.id()) {
                 Ok(Some(lock)) => {
                     lock.touch();
-                    return Ok(lock);
+                    return Ok(Some(lock));
                 }
                 Ok(None) => {}
                 Err(error) => return Err(unusable(&error)),
             }
-            if since.elapsed() > LONGEST_WAIT {
-                let message = "an earlier attempt of this job still works in its folder";
-                return Err(Box::new(Outcome::failed(Reason::WorkerLost, message)));
+            if since.elapsed() > patience {
+                return Ok(None);
             }
             if since.elapsed() > SHORT_WAIT && !is_told {
                 is_told = true;
-                tell(job);
+                let message = "an earlier attempt of this job still works in its folder; waiting \
+                               for its end";
+                tell(job, "waits_for_earlier_attempt", message);
             }
             tokio::select! {
                 stop = job.stopped() => return Err(Box::new(stop.into_outcome())),
@@ -141,9 +173,8 @@ fn open(path: &Path) -> Result<File, Errno> {
     rustix::fs::open(path, flags, Mode::empty()).map(File::from)
 }
 
-fn tell(job: &Job) {
-    let message = "an earlier attempt of this job still works in its folder; waiting for its end";
-    let (code, message) = ("waits_for_earlier_attempt".to_owned(), message.to_owned());
+fn tell(job: &Job, code: &str, message: &str) {
+    let (code, message) = (code.to_owned(), message.to_owned());
     job.emit(Payload::Agent(AgentEvent::Notice { code, message }));
 }
 
@@ -199,6 +230,20 @@ mod tests {
         job.request_stop(Stop::new(Reason::CancelRequested, "cancelled"));
         let outcome = workspace.lock_job(&job).await.unwrap_err();
         assert_eq!(outcome.reason, Some(Reason::CancelRequested));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_only_reads_goes_on_without_the_lock_in_the_end_and_says_so() {
+        let (_folder, workspace) = workspace();
+        let job = Job::detached();
+        let first = workspace.lock_job(&job).await.unwrap();
+        let patience = Duration::from_secs(3);
+        let lock = workspace.lock_job_to_read(&job, patience).await.unwrap();
+        assert!(lock.is_none());
+        assert_eq!(notices(&job), 2);
+        drop(first);
+        assert!(workspace.lock_job_to_read(&job, patience).await.unwrap().is_some());
+        assert_eq!(notices(&job), 2);
     }
 
     #[tokio::test]
