@@ -2,6 +2,7 @@
 //! workers.
 
 mod attach;
+mod cluster;
 mod endpoint;
 mod error;
 mod events;

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cluster::Desk;
 use crate::config::Config;
 use crate::job_ref::JobRef;
 use crate::live::Live;
@@ -42,6 +43,8 @@ pub(crate) struct Gateway {
     /// Jobs that ended since the start, by state.
     pub(crate) endings: Endings,
     pub(crate) turns: Turns,
+    /// Where the operator reports and finds its orders.
+    pub(crate) desk: Desk,
     /// Told when a job has begun to pause.
     pub(crate) pauses_changed: Notify,
     core: Mutex<Core>,
@@ -131,6 +134,7 @@ impl Gateway {
             tasks: TaskTracker::new(),
             endings: Endings::default(),
             turns: Turns::default(),
+            desk: Desk::default(),
             pauses_changed: Notify::new(),
         }))
     }

@@ -7,6 +7,7 @@ mod alarm;
 mod attachments;
 mod caller;
 mod chunk;
+mod cluster;
 mod config;
 mod door;
 mod follow;

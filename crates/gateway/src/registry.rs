@@ -223,6 +223,11 @@ impl Registry {
         self.working_for(job).into_iter().find_map(|(_, lease)| lease.workspace)
     }
 
+    /// How many wait for a worker of this kind.
+    pub(crate) fn waiting(&self, kind: WorkerKind) -> usize {
+        self.waiting.iter().filter(|waiting| waiting.wish.kind == kind).count()
+    }
+
     /// Whether any worker of this kind is attached, whatever it does.
     pub(crate) fn has(&self, kind: WorkerKind) -> bool {
         self.workers.values().any(|worker| worker.attach.kind == kind)

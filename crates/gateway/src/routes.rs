@@ -1,5 +1,6 @@
 //! The HTTP routes.
 
+mod cluster;
 mod extract;
 mod health;
 mod inside;
@@ -31,6 +32,7 @@ pub(crate) fn router(
     let inside = Router::new()
         .route("/internal/workers", post(inside::attach))
         .route("/internal/leases", post(inside::lease))
+        .route("/internal/cluster", post(cluster::report))
         .route_layer(from_fn_with_state(cluster_tokens, auth::require_cluster_token));
     let outside = Router::new()
         .route("/api/workflow", post(workflow::submit))
@@ -38,6 +40,10 @@ pub(crate) fn router(
         .route("/api/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/api/jobs/{id}/events", get(jobs::events))
         .route("/api/jobs/{id}/patch", get(jobs::patch))
+        .route("/api/cluster", get(cluster::show))
+        .route("/api/cluster/services/{name}/scale", post(cluster::scale))
+        .route("/api/cluster/services/{name}/update", post(cluster::update))
+        .route("/api/cluster/services/{name}/rollback", post(cluster::rollback))
         .route_layer(from_fn_with_state(admission, browsers::refuse_strangers_pages));
     outside
         .merge(inside)

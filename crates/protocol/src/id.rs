@@ -1,4 +1,4 @@
-//! Ids of jobs, workers and workspaces.
+//! Ids of jobs, workers, workspaces and orders.
 
 use std::fmt;
 use std::str::FromStr;
@@ -93,6 +93,12 @@ uuid_id!(
     /// Names one shared workspace: workers that report the same id see the same files.
     WorkspaceId,
     "a workspace id"
+);
+
+uuid_id!(
+    /// Names one order to the operator, from the request for it to its result.
+    OrderId,
+    "an order id"
 );
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Everything here is pure: no I/O, no clock, no runtime. Input from outside is parsed once, into
 //! types that cannot hold a wrong value; see [`request::parse`].
 
+pub mod cluster;
 pub mod error;
 pub mod event;
 pub mod headers;
@@ -17,7 +18,7 @@ pub mod worker;
 
 pub use error::{ErrorBody, ErrorCode, RequestError};
 pub use event::{Event, Payload, Step};
-pub use id::{JobId, WorkerId, WorkspaceId};
+pub use id::{JobId, OrderId, WorkerId, WorkspaceId};
 pub use name::{BranchName, Directory};
 pub use outcome::{Outcome, Reason, State};
 pub use repo_url::RepoUrl;

@@ -5,7 +5,7 @@ mod parse;
 mod steps;
 mod workflow;
 
-pub use parse::{JobRequest, parse};
+pub use parse::{JobRequest, parse, read};
 pub use steps::{DeliverRequest, ExecuteRequest, PullRequest};
 pub use workflow::{Concurrency, Deliver, DeliverMode, Limits, OnConflict, WorkflowRequest};
 

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use service::ApiError;
 use service::protocol::ErrorCode;
 
-/// The job's id in the path, as the caller wrote it.
-pub(super) struct JobPath(pub(super) String);
+/// The name in the path, a job's id or a service's, as the caller wrote it.
+pub(super) struct NameInPath(pub(super) String);
 
 /// The query, in which an unknown parameter is an error.
 pub(super) struct Params<T>(pub(super) T);
@@ -16,7 +16,7 @@ pub(super) fn malformed(message: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::Malformed, message)
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for JobPath {
+impl<S: Send + Sync> FromRequestParts<S> for NameInPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {

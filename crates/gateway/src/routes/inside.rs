@@ -37,7 +37,7 @@ pub(super) async fn lease(
     Ok(Json(gateway.lease(request).await?))
 }
 
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
     let body = service::body::read(body).await?;
     serde_json::from_slice(&body)
         .map_err(|error| malformed(format!("the body cannot be read: {error}")))

@@ -14,7 +14,7 @@ use service::protocol::job::{JobPage, JobState};
 use service::protocol::{Reason, RepoUrl};
 use service::{ApiError, event_stream};
 
-use super::extract::{JobPath, Params, malformed};
+use super::extract::{NameInPath, Params, malformed};
 use crate::caller::Caller;
 use crate::follow::From;
 use crate::gateway::Gateway;
@@ -82,7 +82,7 @@ fn filter(params: ListParams, token: Option<String>) -> Result<Filter, ApiError>
 pub(super) async fn show(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    JobPath(id): JobPath,
+    NameInPath(id): NameInPath,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::Read)?;
     Ok(Json(caller.job(&gateway, &id).await?.job).into_response())
@@ -91,7 +91,7 @@ pub(super) async fn show(
 pub(super) async fn events(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    JobPath(id): JobPath,
+    NameInPath(id): NameInPath,
     Params(params): Params<EventsParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -111,7 +111,7 @@ pub(super) async fn events(
 pub(super) async fn patch(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    JobPath(id): JobPath,
+    NameInPath(id): NameInPath,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::Read)?;
     let Record { row, job, .. } = caller.job(&gateway, &id).await?;
@@ -161,7 +161,7 @@ struct BrokenOff;
 pub(super) async fn cancel(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    JobPath(id): JobPath,
+    NameInPath(id): NameInPath,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::Submit)?;
     let Record { row, job, .. } = caller.job(&gateway, &id).await?;

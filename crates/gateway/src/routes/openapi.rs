@@ -2,6 +2,7 @@
 
 use axum::Json;
 use serde_json::{Value, json};
+use service::protocol::cluster::{Cluster, ScaleRequest, ServiceChange};
 use service::protocol::error::ErrorBody;
 use service::protocol::event::Event;
 use service::protocol::job::{Job, JobPage};
@@ -10,7 +11,17 @@ use service::protocol::worker::Status;
 use utoipa::OpenApi as _;
 
 #[derive(utoipa::OpenApi)]
-#[openapi(components(schemas(Event, Job, JobPage, Status, ErrorBody, WorkflowRequest)))]
+#[openapi(components(schemas(
+    Event,
+    Job,
+    JobPage,
+    Status,
+    ErrorBody,
+    WorkflowRequest,
+    Cluster,
+    ScaleRequest,
+    ServiceChange
+)))]
 struct Schemas;
 
 pub(super) async fn serve() -> Json<Value> {
@@ -46,6 +57,19 @@ pub fn document() -> Value {
             },
             "/api/jobs/{id}/events": { "parameters": [job_id()], "get": events() },
             "/api/jobs/{id}/patch": { "parameters": [job_id()], "get": patch() },
+            "/api/cluster": { "get": cluster() },
+            "/api/cluster/services/{name}/scale": {
+                "parameters": [service()],
+                "post": scale(),
+            },
+            "/api/cluster/services/{name}/update": {
+                "parameters": [service()],
+                "post": change("Replace all replicas of a service, also if nothing changes"),
+            },
+            "/api/cluster/services/{name}/rollback": {
+                "parameters": [service()],
+                "post": change("Go back to a service's version before the latest"),
+            },
             "/status": { "get": open(operation(
                 "Whether any job is queued or running", &[("200", "The status", JSON, "Status")],
             )) },
@@ -141,6 +165,41 @@ fn patch() -> Value {
     patch
 }
 
+fn cluster() -> Value {
+    operation(
+        "The cluster as its operator last saw it",
+        &[
+            ("200", "The cluster", JSON, "Cluster"),
+            ("503", "No operator is attached, or it has not reported for 15 s", JSON, "ErrorBody"),
+        ],
+    )
+}
+
+fn scale() -> Value {
+    let mut scale = change("Change how many replicas of a kind of workers there are");
+    scale["requestBody"] = json!({ "required": true, "content": content(JSON, "ScaleRequest") });
+    scale
+}
+
+/// An operation that the cluster's operator carries out; it needs the scope `admin`.
+fn change(summary: &str) -> Value {
+    operation(
+        summary,
+        &[
+            ("200", "Docker has taken the change", JSON, "ServiceChange"),
+            (
+                "202",
+                "The operator has the order and has not said within 10 s what came of it",
+                JSON,
+                "ServiceChange",
+            ),
+            ("404", "There is no such service", JSON, "ErrorBody"),
+            ("409", "The operator could not do it, and says why", JSON, "ErrorBody"),
+            ("503", "No operator came for the order: nothing was changed", JSON, "ErrorBody"),
+        ],
+    )
+}
+
 fn operation(summary: &str, answers: &[(&str, &str, &str, &str)]) -> Value {
     let mut responses = json!({
         "default": { "description": "An error", "content": content(JSON, "ErrorBody") },
@@ -172,6 +231,12 @@ fn job_id() -> Value {
     let mut id = parameter("path", "id", "The job", json!({ "type": "string", "format": "uuid" }));
     id["required"] = json!(true);
     id
+}
+
+fn service() -> Value {
+    let mut name = parameter("path", "name", "The service, by its name in the stack", string());
+    name["required"] = json!(true);
+    name
 }
 
 fn parameter(place: &str, name: &str, description: &str, schema: Value) -> Value {

@@ -94,6 +94,19 @@ impl Ready {
         self.turns.is_empty()
     }
 
+    /// How many jobs could run now, as far as the quotas of their tokens go; counts up to `most`.
+    pub(super) fn count_up_to(&self, most: usize) -> usize {
+        let mut count = 0;
+        for token in self.turns.values().filter_map(|name| self.tokens.get(name)) {
+            let may_start = token.max_running.map_or(most, |max| max.saturating_sub(token.share.running));
+            count += token.count_up_to(may_start.min(most - count));
+            if count == most {
+                break;
+            }
+        }
+        count
+    }
+
     /// The same account, in memory that is shared with its other jobs if it has any here.
     pub(super) fn shared(&self, account: Account) -> Account {
         let Some((token, known)) = self.tokens.get_key_value(&account.token) else {
@@ -205,6 +218,17 @@ impl Ready {
 }
 
 impl Token {
+    fn count_up_to(&self, most: usize) -> usize {
+        let mut count = 0;
+        for repo in self.turns.values().filter_map(|name| self.repos.get(name)) {
+            count += repo.jobs.len();
+            if count >= most {
+                return most;
+            }
+        }
+        count
+    }
+
     fn is_at_limit(&self) -> bool {
         self.max_running.is_some_and(|max| self.share.running >= max)
     }

@@ -12,6 +12,16 @@ impl Scheduler {
         !self.ready.is_empty()
     }
 
+    /// How many jobs could be started now, counted up to `most`.
+    pub(crate) fn ready_up_to(&self, most: usize) -> usize {
+        self.ready.count_up_to(most)
+    }
+
+    /// How many jobs run.
+    pub(crate) fn running(&self) -> usize {
+        self.ready.running()
+    }
+
     /// The job that waits for this worker to come back.
     pub(crate) fn orphan_of(&self, worker: WorkerId) -> Option<JobRef> {
         let id = *self.orphans.get(&worker)?;
@@ -36,6 +46,11 @@ impl Scheduler {
         self.jobs.get(&id).is_some_and(has_worker)
     }
 
+    /// Whether the agent of the job's current attempt has begun.
+    pub(crate) fn has_agent_started(&self, id: JobId) -> bool {
+        self.jobs.get(&id).is_some_and(|job| job.agent_started)
+    }
+
     /// How many attempts the job has had, with the one that runs.
     pub(crate) fn attempt(&self, id: JobId) -> u32 {
         self.jobs.get(&id).map_or(0, |job| job.attempt)
@@ -44,11 +59,6 @@ impl Scheduler {
     /// Whether the job waits for its worker to come back.
     pub(crate) fn is_orphan(&self, id: JobId) -> bool {
         self.jobs.get(&id).is_some_and(|job| matches!(job.phase, Phase::Orphaned { .. }))
-    }
-
-    /// Whether the agent of the job's current attempt has begun.
-    pub(crate) fn has_agent_started(&self, id: JobId) -> bool {
-        self.jobs.get(&id).is_some_and(|job| job.agent_started)
     }
 
     /// Whether the job waits in the queue.

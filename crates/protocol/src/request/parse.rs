@@ -20,18 +20,26 @@ pub trait JobRequest: DeserializeOwned + Send + 'static {
     fn to_wire(&self) -> serde_json::Value;
 }
 
-/// Reads and checks a request's body.
+/// Reads and checks the body of a request for a job.
 ///
 /// # Errors
 /// `malformed` when it is not JSON in UTF-8, otherwise a code and the path of the field.
 pub fn parse<T: JobRequest>(body: &[u8]) -> Result<T, RequestError> {
+    let request: T = read(body)?;
+    request.validate()?;
+    Ok(request)
+}
+
+/// Reads a request's body, whatever it asks for.
+///
+/// # Errors
+/// As [`parse`].
+pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RequestError> {
     let text = std::str::from_utf8(body)
         .map_err(|error| RequestError::malformed(format!("the body is not UTF-8: {error}")))?;
     refuse_lists(&read_json(text)?)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let request: T = serde_path_to_error::deserialize(&mut deserializer).map_err(explain)?;
-    request.validate()?;
-    Ok(request)
+    serde_path_to_error::deserialize(&mut deserializer).map_err(explain)
 }
 
 fn read_json(text: &str) -> Result<Value, RequestError> {
