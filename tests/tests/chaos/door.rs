@@ -32,6 +32,25 @@ impl Door {
         job["id"].as_str().unwrap_or_else(|| panic!("{key}: no job: {job}")).to_owned()
     }
 
+    /// Asks for a job's end; returns the end that it has, if it has one.
+    pub(crate) async fn cancel(&self, job: &str) -> Option<String> {
+        let job = json(&http::client().delete(format!("{}/api/jobs/{job}", self.url))).await;
+        job["outcome"].is_object().then(|| ending(&job))
+    }
+
+    /// A job's patch, if it has one.
+    pub(crate) async fn patch(&self, job: &str) -> Option<String> {
+        loop {
+            let get = http::client().get(format!("{}/api/jobs/{job}/patch", self.url));
+            let answer = send(&get).await;
+            let is_there = answer.status().is_success();
+            // If the gateway dies while it answers, it is asked again.
+            if let Ok(text) = answer.text().await {
+                return is_there.then_some(text);
+            }
+        }
+    }
+
     /// What the gateway answers to a `GET`.
     pub(crate) async fn get(&self, path: &str) -> Value {
         json(&http::client().get(format!("{}{path}", self.url))).await
@@ -76,6 +95,12 @@ impl Door {
 pub(crate) struct Followed {
     pub(crate) frames: Vec<Frame>,
     pub(crate) connections: u32,
+}
+
+/// How a job ended, for example `failed worker_lost`; or `queued`.
+pub(crate) fn ending(job: &Value) -> String {
+    let words = [job["state"].as_str(), job["outcome"]["reason"].as_str()];
+    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 async fn json(request: &RequestBuilder) -> Value {

@@ -1,58 +1,204 @@
 //! Who kills.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use end_to_end::{Stack, kernel};
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::time::sleep;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::orphans;
 use crate::random::Random;
 
-/// Between two kills.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How long a stopped process hangs: for a moment, or until somebody has noticed and kills it.
+const MOMENT_MS: u64 = 4_000;
+const LONG: Duration = Duration::from_secs(60);
 
-/// Kills one process of the stack after the other, never `oneshift up` itself.
+/// How often `oneshift up` itself is the victim.
+const SUPERVISOR_ONE_IN: u64 = 40;
+
+/// Sends one process of the stack after the other a signal.
 #[derive(Debug)]
 pub(crate) struct Killer {
     random: Random,
-    /// How many of each kind it has killed.
-    pub(crate) kills: BTreeMap<String, u32>,
-    /// Id and name of all processes that it has seen.
-    pub(crate) seen: BTreeSet<(u32, String)>,
+    /// Between two victims.
+    pause: Duration,
+    /// Those that are spared.
+    spared: &'static [&'static str],
+    hanging: Vec<Hanging>,
+    pub(crate) victims: Victims,
+    /// What the runs of the stack before this one have logged.
+    pub(crate) log: Vec<String>,
+}
+
+/// How many of each kind were sent each signal.
+#[derive(Debug, Default)]
+pub(crate) struct Victims(BTreeMap<(String, &'static str), u32>);
+
+/// A stopped process, and how that ends.
+#[derive(Debug)]
+struct Hanging {
+    process: OwnedFd,
+    until: Instant,
+    then: Signal,
+}
+
+/// How a victim is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Kill,
+    Terminate,
+    /// It hangs for so long, and goes on then.
+    Pause(Duration),
+    /// It hangs until it is killed.
+    Hang,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "SIGKILL",
+            Self::Terminate => "SIGTERM",
+            Self::Pause(_) => "SIGSTOP, SIGCONT",
+            Self::Hang => "SIGSTOP, SIGKILL",
+        }
+    }
 }
 
 impl Killer {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed), kills: BTreeMap::new(), seen: BTreeSet::new() }
+    pub(crate) fn new(seed: u64, pause: Duration, spared: &'static [&'static str]) -> Self {
+        let (hanging, victims, log) = (Vec::new(), Victims::default(), Vec::new());
+        Self { random: Random::new(seed), pause, spared, hanging, victims, log }
     }
 
-    /// Never ends; may be dropped at any time.
-    pub(crate) async fn rampage(&mut self, stack: &Stack) {
-        loop {
-            sleep(PAUSE).await;
-            self.kill_one(stack);
+    /// Kills until it is over, then ends what hangs.
+    pub(crate) async fn rampage(&mut self, stack: &mut Stack, is_over: &Cell<bool>) {
+        let mut ticks = interval(self.pause);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        while !is_over.get() {
+            ticks.tick().await;
+            orphans::bury();
+            self.release(Instant::now());
+            // Always as many draws, so that a seed repeats them.
+            let is_supervisor = self.random.one_in(SUPERVISOR_ONE_IN);
+            let (who, way) = (self.random.below(u64::MAX), self.way());
+            if is_supervisor && !self.spared.contains(&"oneshift") {
+                self.strike_supervisor(stack, way).await;
+            } else {
+                self.strike_child(stack, who, way);
+            }
+        }
+        self.release(Instant::now() + LONG);
+    }
+
+    fn way(&mut self) -> Way {
+        let (way, pause) = (self.random.below(20), 500 + self.random.below(MOMENT_MS - 500));
+        match way {
+            0 | 1 => Way::Terminate,
+            2 | 3 => Way::Pause(Duration::from_millis(pause)),
+            4 => Way::Hang,
+            _ => Way::Kill,
         }
     }
 
-    fn kill_one(&mut self, stack: &Stack) {
+    fn strike_child(&mut self, stack: &Stack, who: u64, way: Way) {
         let mut children = stack.children();
+        children.retain(|child| !self.spared.contains(&child.name.as_str()));
         // By kind and age, so that a seed repeats its choices as far as the machine allows.
         children.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        self.seen.extend(children.iter().map(|child| (child.id, child.name.clone())));
-        let Some(victim) = self.random.pick(&children) else { return };
-        let pid = i32::try_from(victim.id).ok().and_then(Pid::from_raw);
-        // It may have ended by itself.
-        if pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()) {
-            *self.kills.entry(victim.name.clone()).or_default() += 1;
+        let Some(index) = who.checked_rem(children.len() as u64) else { return };
+        let victim = &children[usize::try_from(index).expect("it is an index")];
+        // There is nobody who would notice, and no other to take its place.
+        let way = if way == Way::Hang && victim.name == "gateway" { Way::Kill } else { way };
+        if let Some(hanging) = strike(stack, victim, way) {
+            self.hanging.extend(hanging);
+            self.victims.count(&victim.name, way);
         }
     }
 
-    /// Those it has seen that run still.
-    pub(crate) fn survivors(&self) -> Vec<kernel::Seen> {
-        let same = |(id, name): &(u32, String)| {
-            kernel::look_at(*id).filter(|process| process.name == *name)
-        };
-        self.seen.iter().filter_map(same).collect()
+    async fn strike_supervisor(&mut self, stack: &mut Stack, way: Way) {
+        self.victims.count("oneshift up", way);
+        match way {
+            Way::Kill | Way::Hang => self.restart(stack, Signal::KILL).await,
+            Way::Terminate => self.restart(stack, Signal::TERM).await,
+            Way::Pause(pause) => {
+                stack.supervisor().signal(Signal::STOP);
+                sleep(pause).await;
+                stack.supervisor().signal(Signal::CONT);
+            }
+        }
+    }
+
+    /// Ends `oneshift up` and starts it again as whatever supervises it would: at once, and once
+    /// more if it ends because something of its earlier run is in its way.
+    async fn restart(&mut self, stack: &mut Stack, with: Signal) {
+        // A process that hangs would keep the port, and nobody would end it.
+        self.release(Instant::now() + LONG);
+        stack.end_supervisor(with).await;
+        self.start_again(stack);
+        let give_up = Instant::now() + LONG;
+        while !stack.log().iter().any(|line| line.contains("Oneshift is up at")) {
+            assert!(Instant::now() < give_up, "oneshift up does not start: {:#?}", stack.log());
+            sleep(Duration::from_millis(5)).await;
+            if !kernel::is_alive(stack.supervisor().id()) {
+                self.start_again(stack);
+            }
+        }
+    }
+
+    fn start_again(&mut self, stack: &mut Stack) {
+        self.log.append(&mut stack.log());
+        stack.launch_again();
+    }
+
+    /// Ends the hanging of those whose time is over.
+    fn release(&mut self, now: Instant) {
+        for hanging in self.hanging.extract_if(.., |hanging| hanging.until <= now) {
+            let _ = pidfd_send_signal(&hanging.process, hanging.then);
+        }
+    }
+}
+
+/// Strikes a child of the stack; says whether it was there, for it may have ended by itself.
+fn strike(stack: &Stack, child: &kernel::Seen, way: Way) -> Option<Option<Hanging>> {
+    let pid = Pid::from_raw(i32::try_from(child.id).ok()?)?;
+    // Ids are used again: from here on it is this process or none.
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let seen = kernel::look_at(child.id)?;
+    if seen.parent != stack.supervisor().id() {
+        return None;
+    }
+    let (signal, hanging) = match way {
+        Way::Kill => (Signal::KILL, None),
+        Way::Terminate => (Signal::TERM, None),
+        Way::Pause(pause) => (Signal::STOP, Some((Instant::now() + pause, Signal::CONT))),
+        Way::Hang => (Signal::STOP, Some((Instant::now() + LONG, Signal::KILL))),
+    };
+    pidfd_send_signal(&process, signal).ok()?;
+    Some(hanging.map(|(until, then)| Hanging { process, until, then }))
+}
+
+impl Victims {
+    fn count(&mut self, name: &str, way: Way) {
+        *self.0.entry((name.to_owned(), way.name())).or_default() += 1;
+    }
+
+    pub(crate) fn total(&self) -> u32 {
+        self.0.values().sum()
+    }
+}
+
+impl fmt::Display for Victims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for ((name, way), count) in &self.0 {
+            write!(f, "{separator}{name} {way} {count}")?;
+            separator = "; ";
+        }
+        Ok(())
     }
 }

@@ -1,21 +1,26 @@
 //! Whether every promise was kept.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use end_to_end::sse::Frame;
-use end_to_end::{Stack, kernel};
+use end_to_end::Stack;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::door::{Door, Followed};
-use crate::submitted::Submitted;
+use crate::agent::{Notes, Overlap};
+use crate::crowd::Submitted;
+use crate::door::{Door, Followed, ending};
+use crate::plan::Evidence;
+use crate::say;
+use crate::story::Story;
 
 /// How long the queue may take to empty once the killing has stopped.
 const DRAIN: Duration = Duration::from_secs(300);
 
-/// What was found. All but `endings`, `retries` and `resumed` must be zero.
+/// How long the stream of a follower may take to end once its job has.
+const FOLLOWER: Duration = Duration::from_secs(60);
+
+/// What was found. From `lost` on, everything must be empty.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     /// How many jobs ended in each way.
@@ -24,37 +29,78 @@ pub(crate) struct Verdict {
     pub(crate) retries: u64,
     /// Times that a follower came back.
     pub(crate) resumed: u32,
-    /// Accepted jobs that are unknown, have not ended, or "completed" without an agent.
+    /// Jobs that ended without the patch of what their agent had written.
+    pub(crate) unsalvaged: Vec<String>,
+    /// Jobs whose agents ran once more than their callers allowed.
+    pub(crate) reruns: Vec<String>,
+    /// Jobs that ran while an agent of another job with their key, whose worker was lost, still did.
+    pub(crate) overlaps: Vec<String>,
+    /// Accepted jobs that are unknown, have not ended, or "completed" without what the agent did.
     pub(crate) lost: Vec<String>,
-    /// Jobs with two terminal events, more runs than attempts, or a second job under their key.
+    /// Jobs with two terminal events, more runs than attempts or two at a time, or a second job
+    /// under their key.
     pub(crate) doubled: Vec<String>,
     /// Streams whose ids are not 1, 2, 3, …, and followers that saw something else than is stored.
     pub(crate) gaps: Vec<String>,
-    /// Processes and jobs that should be gone.
+    /// Ends that nothing explains, and events that contradict each other.
+    pub(crate) wrong: Vec<String>,
+    /// Processes, locks, jobs and files that should be gone.
     pub(crate) leftovers: Vec<String>,
 }
 
 impl Verdict {
-    pub(crate) fn broken_promises(&self) -> Vec<&String> {
-        let all = [&self.lost, &self.doubled, &self.gaps, &self.leftovers];
-        all.into_iter().flatten().collect()
+    /// Says what was found.
+    pub(crate) fn report(&self, name: &str) {
+        let Self { retries, resumed, unsalvaged, reruns, overlaps, .. } = self;
+        let Self { lost, doubled, gaps, wrong, leftovers, .. } = self;
+        for line in [unsalvaged, reruns, overlaps].into_iter().flatten() {
+            say(&format!("{name}: {line}"));
+        }
+        say(&format!("{name}: {:?}", self.endings));
+        let [unsalvaged, reruns, overlaps] = [unsalvaged, reruns, overlaps].map(Vec::len);
+        let all = [lost, doubled, gaps, wrong, leftovers];
+        let [lost, doubled, gaps, wrong, leftovers] = all.map(Vec::len);
+        say(&format!(
+            "{name}: {} jobs, {retries} retries, {resumed} resumed streams, {unsalvaged} unsalvaged, \
+             {reruns} run again unasked, {overlaps} overlaps after a loss; lost {lost}, doubled \
+             {doubled}, gaps {gaps}, wrong {wrong}, leftovers {leftovers}",
+            self.endings.values().sum::<u32>(),
+        ));
+    }
+
+    /// # Panics
+    /// When a promise was broken; the log is in a file then.
+    pub(crate) fn assert_kept(&self, log: Vec<String>) {
+        let Self { lost, doubled, gaps, wrong, leftovers, .. } = self;
+        let broken: Vec<_> =
+            [lost, doubled, gaps, wrong, leftovers].into_iter().flatten().collect();
+        if broken.is_empty() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap().keep();
+        std::fs::write(folder.join("log"), log.join("\n")).unwrap();
+        panic!("broken promises: {broken:#?}; the log is {}", folder.join("log").display());
     }
 
     /// Waits until no job is queued or runs, and then looks at all of them.
-    pub(crate) async fn on(door: &Door, stack: &Stack, all: Vec<Submitted>, runs: &Path) -> Self {
+    pub(crate) async fn on(door: &Door, stack: &Stack, all: Vec<Submitted>, notes: &Notes) -> Self {
         let mut verdict = Self::default();
         verdict.drain(door).await;
-        verdict.count(door, &all).await;
+        let ages = verdict.count(door, &all).await;
+        let replaced = replaced(&all, &ages);
+        let mut losses = BTreeSet::new();
         for submitted in all {
             let again = door.submit(&submitted.key, &submitted.request).await;
             if again != submitted.job {
                 verdict.doubled.push(format!("{}: {} and {again}", submitted.key, submitted.job));
             }
-            verdict.look_at(door, submitted, runs).await;
+            let is_replaced = replaced.contains(&submitted.job);
+            let story = verdict.look_at(door, submitted, is_replaced, notes).await;
+            losses.extend(story.filter(|story| story.has_lost_a_worker).map(|story| story.job));
         }
+        verdict.doubled.extend(notes.doubled().iter().map(|job| format!("{job}: two at a time")));
+        verdict.judge_overlaps(notes.overlaps(), &losses);
         stack.at_full_strength().await;
-        let left = kernel::working_below(&stack.workspace());
-        verdict.leftovers.extend(left.iter().map(|process| format!("{process:?}")));
         verdict
     }
 
@@ -68,74 +114,135 @@ impl Verdict {
             if Instant::now() > deadline {
                 return self.leftovers.push(format!("the queue never became empty: {jobs}"));
             }
-            sleep(Duration::from_millis(500)).await;
+            sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// There are those jobs and no others.
-    async fn count(&mut self, door: &Door, all: &[Submitted]) {
-        let ids = |id: Option<&str>| id.unwrap_or_default().to_owned();
-        let listed: BTreeSet<_> =
-            door.jobs().await.iter().map(|it| ids(it["id"].as_str())).collect();
-        let accepted: BTreeSet<_> = all.iter().map(|it| it.job.clone()).collect();
+    /// There are those jobs and no others; returns each one's place, the youngest being the first.
+    async fn count(&mut self, door: &Door, all: &[Submitted]) -> HashMap<String, usize> {
+        let jobs = door.jobs().await;
+        let id =
+            |(age, job): (usize, &Value)| (job["id"].as_str().unwrap_or_default().to_owned(), age);
+        let listed: HashMap<_, _> = jobs.iter().enumerate().map(id).collect();
+        let accepted: BTreeSet<_> = all.iter().map(|it| &it.job).collect();
         if accepted.len() < all.len() {
             self.doubled.push("two keys have one job".to_owned());
         }
-        self.lost.extend(accepted.difference(&listed).map(|job| format!("{job}: not listed")));
-        self.doubled.extend(listed.difference(&accepted).map(|job| format!("{job}: nobody's")));
+        let missing = accepted.iter().filter(|job| !listed.contains_key(**job));
+        self.lost.extend(missing.map(|job| format!("{job}: not listed")));
+        let strangers = listed.keys().filter(|job| !accepted.contains(job));
+        self.doubled.extend(strangers.map(|job| format!("{job}: nobody's")));
+        listed
     }
 
-    async fn look_at(&mut self, door: &Door, submitted: Submitted, runs: &Path) {
-        let job = &submitted.job;
+    async fn look_at(
+        &mut self,
+        door: &Door,
+        submitted: Submitted,
+        is_replaced: bool,
+        notes: &Notes,
+    ) -> Option<Story> {
+        let (job, plan) = (&submitted.job, &submitted.plan);
         let view = door.get(&format!("/api/jobs/{job}")).await;
-        let attempts = view["attempt"].as_u64().unwrap_or_default();
-        self.retries += attempts.saturating_sub(1);
         let ending = ending(&view);
         *self.endings.entry(ending.clone()).or_default() += 1;
         if matches!(ending.as_str(), "queued" | "running") {
             // Its stream would not end.
-            return self.lost.push(format!("{job}: {view}"));
+            self.lost.push(format!("{job}: {view}"));
+            return None;
         }
-        // An agent appends its process id as soon as it runs.
-        let lines = std::fs::read_to_string(runs.join(job)).unwrap_or_default();
-        let runs = lines.lines().count() as u64;
+        let stored = door.follow(job).await;
+        let story = Story::read(job, &stored.frames, self);
+        let attempts = view["attempt"].as_u64().unwrap_or_default();
+        self.retries += attempts.saturating_sub(1);
+        let evidence = Evidence {
+            ending: &ending,
+            retries: story.retries,
+            attempts,
+            has_agent_begun: story.has_agent_begun,
+            cancel: submitted.cancel.as_ref().map(|told| told.as_deref()),
+            is_replaced,
+        };
+        if !plan.allows(&evidence)
+            || story.last_attempt > attempts
+            || story.outcome != view["outcome"]
+        {
+            let story = &story;
+            self.wrong.push(format!("{job}: {evidence:?} of {plan:?}; {story:?}; {view}"));
+        }
+        self.look_at_runs(job, &evidence, notes);
+        self.look_at_patch(door, &submitted, &ending, notes).await;
+        if let Some(follower) = submitted.follower {
+            match timeout(FOLLOWER, follower).await {
+                Ok(followed) => self.compare(job, &stored, &followed.expect("no follower panics")),
+                Err(_) => self.gaps.push(format!("{job}: its follower never saw the end")),
+            }
+        }
+        Some(story)
+    }
+
+    fn look_at_runs(&mut self, job: &str, evidence: &Evidence<'_>, notes: &Notes) {
+        let runs = notes.of(job).count;
+        let Evidence { attempts, retries, ending, .. } = *evidence;
         if runs > attempts {
             self.doubled.push(format!("{job}: {runs} runs in {attempts} attempts"));
+        } else if runs > retries + 1 {
+            self.reruns.push(format!("{job}: {runs} runs with {retries} retries"));
         }
         if ending == "completed" && runs == 0 {
             self.lost.push(format!("{job}: completed without an agent"));
         }
-        let stored = door.follow(job).await.frames;
-        self.look_at_stream(job, &stored);
-        if let Some(follower) = submitted.follower {
-            self.compare(job, &stored, &follower.await.expect("no follower panics"));
+    }
+
+    /// The patch must be the agent's work, once, and there whenever there was any.
+    async fn look_at_patch(
+        &mut self,
+        door: &Door,
+        submitted: &Submitted,
+        ending: &str,
+        notes: &Notes,
+    ) {
+        let job = &submitted.job;
+        match door.patch(job).await {
+            Some(patch) => {
+                let files = patch.matches("diff --git ").count();
+                let mark = format!("+{}\n", submitted.plan.mark());
+                if files != 1 || patch.matches(&mark).count() != 1 {
+                    self.lost.push(format!("{job}: {ending} with another patch: {patch}"));
+                }
+            }
+            None if ending == "completed" => self.lost.push(format!("{job}: completed, no patch")),
+            None if notes.of(job).has_written => {
+                self.unsalvaged.push(format!("{job}: {ending} without a patch"));
+            }
+            None => {}
         }
     }
 
-    fn look_at_stream(&mut self, job: &str, frames: &[Frame]) {
-        let has_its_number = |(n, frame): (u64, &Frame)| frame.id == Some(n.to_string());
-        if !(1..).zip(frames).all(has_its_number) {
-            let ids: Vec<_> = frames.iter().map(|frame| frame.id.as_deref()).collect();
-            self.gaps.push(format!("{job}: {ids:?}"));
-        }
-        match frames.iter().filter(|frame| frame.is_terminal()).count() {
-            0 => self.lost.push(format!("{job}: no terminal event")),
-            1 if frames.last().is_some_and(Frame::is_terminal) => {}
-            ends => self.doubled.push(format!("{job}: {ends} ends, or events after the end")),
-        }
-    }
-
-    fn compare(&mut self, job: &str, stored: &[Frame], followed: &Followed) {
+    fn compare(&mut self, job: &str, stored: &Followed, followed: &Followed) {
         self.resumed += followed.connections.saturating_sub(1);
-        if followed.frames != stored {
+        if followed.frames != stored.frames {
             let ids: Vec<_> = followed.frames.iter().map(|frame| frame.id.as_deref()).collect();
-            self.gaps.push(format!("{job}: its follower saw {ids:?} of {}", stored.len()));
+            let stored = stored.frames.len();
+            self.gaps.push(format!("{job}: its follower saw {ids:?} of {stored}"));
+        }
+    }
+
+    fn judge_overlaps(&mut self, overlaps: Vec<Overlap>, losses: &BTreeSet<String>) {
+        for Overlap { earlier, later } in overlaps {
+            let line = format!("{later} ran while {earlier} with the same key did");
+            let was_lost = losses.contains(&earlier);
+            if was_lost { &mut self.overlaps } else { &mut self.doubled }.push(line);
         }
     }
 }
 
-/// For example `failed worker_lost`, or `queued`.
-fn ending(job: &Value) -> String {
-    let words = [job["state"].as_str(), job["outcome"]["reason"].as_str()];
-    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+/// The jobs whose places a later one was to take.
+fn replaced(all: &[Submitted], ages: &HashMap<String, usize>) -> BTreeSet<String> {
+    let age = |job: &Submitted| ages.get(&job.job).copied();
+    let is_replaced = |job: &&Submitted| {
+        let key = job.plan.replace_key();
+        key.is_some() && all.iter().any(|it| it.plan.replace_key() == key && age(it) < age(job))
+    };
+    all.iter().filter(is_replaced).map(|job| job.job.clone()).collect()
 }
