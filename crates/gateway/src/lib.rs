@@ -9,6 +9,7 @@ mod caller;
 mod chunk;
 mod cluster;
 mod config;
+mod connections;
 mod door;
 mod follow;
 mod gateway;

@@ -19,6 +19,7 @@ use service::browsers::{self, Admission};
 use service::error::{no_such_method, no_such_route};
 use service::{auth, health as common};
 
+use crate::connections::{Callers, limit_callers};
 use crate::gateway::Gateway;
 pub use openapi::document;
 
@@ -28,6 +29,7 @@ pub(crate) fn router(
     gateway: Arc<Gateway>,
     cluster_tokens: ClusterTokens,
     admission: Admission,
+    callers: Callers,
 ) -> Router {
     let inside = Router::new()
         .route("/internal/workers", post(inside::attach))
@@ -44,7 +46,8 @@ pub(crate) fn router(
         .route("/api/cluster/services/{name}/scale", post(cluster::scale))
         .route("/api/cluster/services/{name}/update", post(cluster::update))
         .route("/api/cluster/services/{name}/rollback", post(cluster::rollback))
-        .route_layer(from_fn_with_state(admission, browsers::refuse_strangers_pages));
+        .route_layer(from_fn_with_state(admission, browsers::refuse_strangers_pages))
+        .route_layer(from_fn_with_state(callers, limit_callers));
     outside
         .merge(inside)
         .route("/health/live", get(common::live))

@@ -11,14 +11,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
+use crate::connections::{self, Callers};
 use crate::door;
 use crate::gateway::Gateway;
 use crate::live::Live;
 use crate::routes;
 use crate::store::{OpenError, Store, StoreError, Writing};
 
-/// Each follower is a connection; a few thousand more than the most that are promised.
-const MAX_CONNECTIONS: usize = 20_000;
+/// How long a follower may take nothing before it is cut; it comes back with `Last-Event-ID`.
+const UNREAD: Duration = Duration::from_secs(60);
 
 /// How long open answers and tasks may take to end after the stop.
 const LINGER: Duration = Duration::from_secs(5);
@@ -55,7 +56,8 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let (doorkeeper, door) = door::closed();
     let closing = CancellationToken::new();
-    let limits = Limits { connections: MAX_CONNECTIONS, linger: LINGER };
+    let connections = connections::most();
+    let limits = Limits { connections, unread: UNREAD, linger: LINGER };
     let serving = serve::serve(listener, door, limits, closing.clone().cancelled_owned());
     let serving = AbortOnDropHandle::new(tokio::spawn(serving));
     let mut stop = std::pin::pin!(stop);
@@ -64,7 +66,8 @@ pub async fn serve(
         () = &mut stop => return Ok(()),
     };
     let admission = Admission::of(config.tokens.is_some(), config.listen);
-    doorkeeper.open(routes::router(Arc::clone(&gateway), config.accepted, admission));
+    let callers = Callers::of(connections);
+    doorkeeper.open(routes::router(Arc::clone(&gateway), config.accepted, admission, callers));
     stop.await;
     tracing::info!("stopping");
     gateway.stop.cancel();

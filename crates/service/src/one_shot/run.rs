@@ -36,6 +36,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A worker serves its gateway, its caller and a few curious people.
 const MAX_CONNECTIONS: usize = 256;
 
+/// How long a reader may take nothing: long, because a gateway whose disk is full has to.
+const UNREAD: Duration = Duration::from_secs(300);
+
 /// A one-job server; add what it can do with [`OneShot::shift`].
 pub struct OneShot {
     config: OneShotConfig,
@@ -109,7 +112,7 @@ impl OneShot {
             lines.spawn(stay_attached(gateway, Arc::clone(&config), port, Arc::clone(&slot)));
         }
         let done = CancellationToken::new();
-        let limits = serve::Limits { connections: MAX_CONNECTIONS, linger: LINGER };
+        let limits = serve::Limits { connections: MAX_CONNECTIONS, unread: UNREAD, linger: LINGER };
         let server = tokio::spawn(serve(listener, router, limits, done.clone().cancelled_owned()));
         let supervisor = self.supervisor;
         let life = Life { config, slot, jobs, stop, supervisor, is_told_to_stop: false };
