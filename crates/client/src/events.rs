@@ -12,16 +12,18 @@ use tokio::time::Instant;
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 
-/// A stream carries a comment every 15 s; three of them missing means that the line is dead.
-const SILENCE: Duration = Duration::from_secs(45);
-
 /// Pause before the second try; doubled each time up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// How long to go on trying when a stream breaks.
+/// When a stream counts as broken, and how long to go on trying then.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
+    /// While nothing comes, not even the comment that a stream carries every 15 s. To try again
+    /// costs nothing but a request.
+    pub silence: Duration,
+    /// While a new connection brings no answer.
+    pub answer: Duration,
     /// While nothing listens at the address.
     pub refused: Duration,
     /// While the address cannot be reached, or answers with errors of its own making.
@@ -30,12 +32,20 @@ pub struct Patience {
 
 impl Patience {
     /// For a worker: its port is closed exactly when it is dead, and it gives its reader 30 s.
-    pub const WORKER: Self =
-        Self { refused: Duration::from_millis(300), unreachable: Duration::from_secs(20) };
+    pub const WORKER: Self = Self {
+        silence: Duration::from_secs(20),
+        answer: Duration::from_secs(5),
+        refused: Duration::from_millis(300),
+        unreachable: Duration::from_secs(20),
+    };
 
     /// For a gateway: it comes back, and it forgets nothing.
-    pub const GATEWAY: Self =
-        Self { refused: Duration::from_secs(120), unreachable: Duration::from_secs(600) };
+    pub const GATEWAY: Self = Self {
+        silence: Duration::from_secs(45),
+        answer: Duration::from_secs(30),
+        refused: Duration::from_secs(120),
+        unreachable: Duration::from_secs(600),
+    };
 }
 
 /// A job's events from some position to its last one, resumed whenever the connection breaks.
@@ -132,9 +142,11 @@ impl EventStream {
         let Some(Connection { response, parser }) = &mut self.connection else {
             return Ok(Vec::new());
         };
-        let chunk = tokio::time::timeout(SILENCE, response.chunk())
+        let silence = self.patience.silence;
+        let silent = || format!("its stream is silent for {} s", silence.as_secs());
+        let chunk = tokio::time::timeout(silence, response.chunk())
             .await
-            .map_err(|_| endpoint.unreachable("its stream is silent for 45 s"))?
+            .map_err(|_| endpoint.unreachable(&silent()))?
             .map_err(|error| ClientError::from_reqwest(endpoint.base(), &error))?
             .ok_or_else(|| endpoint.unreachable("its stream broke off"))?;
         let mut frames = Vec::new();
@@ -153,7 +165,10 @@ impl EventStream {
             .endpoint
             .request(Method::GET, &format!("/api/jobs/{}/events", self.job))
             .header(LAST_EVENT_ID, self.after.to_string());
-        self.endpoint.send(request).await
+        let answer = self.patience.answer;
+        let none = || format!("no answer for {} s", answer.as_secs());
+        let sent = tokio::time::timeout(answer, self.endpoint.send(request)).await;
+        sent.unwrap_or_else(|_| Err(self.endpoint.unreachable(&none())))
     }
 }
 

@@ -7,17 +7,21 @@ use service::protocol::event::{AgentEvent, StepEvent, StepState};
 use service::protocol::request::{
     DeliverMode, DeliverRequest, ExecuteRequest, JobRequest, PullRequest, WorkflowRequest,
 };
-use service::protocol::{Outcome, Payload, State, Step as StepName, WorkerKind, WorkspaceId};
+use service::protocol::{Outcome, Payload, State, Step as StepName, WorkerKind};
 
-use crate::step::{Step, StepEnd};
+use crate::step::{Step, StepEnd, stopped};
 use crate::verdict;
-use crate::workers::Workers;
+use crate::workers::{Place, Workers};
 
 /// A stopped job must have ended within 5 s, with what could be salvaged by then.
 const STOP_LIMIT: Duration = Duration::from_millis(4500);
 
 /// What salvage gets of it at least, however long the agent took to end.
 const SALVAGE_MIN: Duration = Duration::from_millis(1500);
+
+/// How often a delivery is tried whose worker is lost. To make a patch changes nothing, so it may
+/// be made again; who loses three workers has another problem.
+const DELIVERIES: usize = 3;
 
 /// `POST /api/workflow`.
 pub(crate) struct Workflow {
@@ -40,7 +44,7 @@ impl Shift for Workflow {
         if pulled.outcome.state != State::Completed {
             return pulled.outcome;
         }
-        let executed = flow.execute(pulled.workspace).await;
+        let executed = flow.execute(pulled.place.clone()).await;
         let delivered = flow.deliver(&pulled, &executed).await;
         verdict::of(&pulled.outcome, executed.outcome, delivered)
     }
@@ -63,7 +67,7 @@ impl Flow<'_> {
         self.step(WorkerKind::GitPull, "/api/pull", &body, None).run().await
     }
 
-    async fn execute(&self, workspace: Option<WorkspaceId>) -> StepEnd {
+    async fn execute(&self, place: Option<Place>) -> StepEnd {
         let body = ExecuteRequest {
             prompt: self.request.prompt.clone(),
             directory: self.request.directory.clone(),
@@ -73,7 +77,7 @@ impl Flow<'_> {
             check: self.request.check.clone(),
             trust_repository: self.request.trust_repository,
         };
-        self.step(WorkerKind::ClaudeExec, "/api/execute", &body, workspace).run().await
+        self.step(WorkerKind::ClaudeExec, "/api/execute", &body, place).run().await
     }
 
     /// Makes what the caller asked for of what is in the checkout, however the agent ended.
@@ -83,25 +87,53 @@ impl Flow<'_> {
             self.job.emit(Payload::Step(Box::new(skipped)));
             return None;
         }
-        let body = DeliverRequest {
+        let spent = executed.stopped_at.map(|at| at.elapsed()).unwrap_or_default();
+        let grace = Some(STOP_LIMIT.saturating_sub(spent).max(SALVAGE_MIN));
+        let mut body = DeliverRequest {
             repo_url: self.request.repo_url.clone(),
             base: pulled.outcome.commit.clone(),
             deliver: self.request.deliver.clone(),
-            salvage: false,
+            salvage: executed.stopped_at.is_some(),
         };
-        let step = self.step(WorkerKind::GitPull, "/api/deliver", &body, executed.workspace);
-        if self.job.stop().is_none() {
-            return Some(step.run().await.outcome);
+        let mut tries = 1;
+        let delivered = loop {
+            let place = executed.place.clone();
+            let step = self.step(WorkerKind::GitPull, "/api/deliver", &body, place);
+            let delivered = Step { grace, ..step }.run().await;
+            if !delivered.is_lost || delivered.stopped_at.is_some() || tries == DELIVERIES {
+                break delivered;
+            }
+            tries += 1;
+            // Whoever has the folder now only reads there.
+            body.salvage = true;
+            let message = format!(
+                "{}; the delivery begins anew, and what has come of its patch does not count",
+                delivered.outcome.message
+            );
+            self.notice("delivery_repeated", message);
+        };
+        Some(self.in_time(delivered))
+    }
+
+    /// The end of a delivery, however much time there was for it.
+    fn in_time(&self, delivered: StepEnd) -> Outcome {
+        let delivered = delivered.outcome;
+        let Some(stop) = self.job.stop() else { return delivered };
+        if delivered.changes.is_none() {
+            let why = match delivered.reason == Some(stop.reason) {
+                true => "there was no time left for it",
+                false => delivered.message.as_str(),
+            };
+            let message = format!("what was changed could not be salvaged: {why}");
+            self.notice("salvage_failed", message);
         }
-        let spent = executed.stopped_at.map(|at| at.elapsed()).unwrap_or_default();
-        let limit = STOP_LIMIT.saturating_sub(spent).max(SALVAGE_MIN);
-        let salvage = tokio::time::timeout(limit, step.run_to_its_end()).await;
-        if salvage.is_err() {
-            let code = "salvage_failed".to_owned();
-            let message = "the changes could not be salvaged in time".to_owned();
-            self.job.emit(Payload::Agent(AgentEvent::Notice { code, message }));
-        }
-        Some(salvage.ok()?.outcome)
+        // Who cancels a job does not want it to be a success.
+        if stop.is_cancellation() { stopped(stop, delivered) } else { delivered }
+    }
+
+    fn notice(&self, code: &str, message: String) {
+        let code = code.to_owned();
+        self.job.emit(Payload::Agent(AgentEvent::Notice { code, message }));
     }
 
     fn step(
@@ -109,8 +141,9 @@ impl Flow<'_> {
         kind: WorkerKind,
         path: &'static str,
         body: &impl JobRequest,
-        workspace: Option<WorkspaceId>,
+        place: Option<Place>,
     ) -> Step<'_> {
-        Step { job: self.job, workers: self.workers, kind, path, body: body.to_wire(), workspace }
+        let (job, workers, body) = (self.job, self.workers, body.to_wire());
+        Step { job, workers, kind, path, body, place, grace: None }
     }
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod flow;
+mod heard;
 mod step;
 mod verdict;
 mod workers;

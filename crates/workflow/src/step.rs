@@ -7,10 +7,11 @@ use service::client::{ClientError, Endpoint, EventStream, NamedJob, Patience, Su
 use service::one_shot::{Job, Stop};
 use service::protocol::event::is_terminal;
 use service::protocol::sse::Frame;
-use service::protocol::{ErrorCode, Event, Outcome, Payload, Reason, WorkerKind, WorkspaceId};
-use tokio::time::Instant;
+use service::protocol::{ErrorCode, Event, Outcome, Payload, Reason, WorkerKind};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::workers::{Found, Workers};
+use crate::heard::Heard;
+use crate::workers::{Found, Place, Workers};
 
 /// A wait shorter than this is not worth telling anybody of.
 const SILENT_WAIT: Duration = Duration::from_secs(1);
@@ -21,6 +22,12 @@ const UNREACHABLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a worker may take to end its job when told to; it has 5 s for it by contract.
 const STOP_WAIT: Duration = Duration::from_secs(6);
 
+/// How long a step may take to end that has had its time already.
+const CUT_WAIT: Duration = Duration::from_millis(300);
+
+/// How long a worker may take to say that it ends its job: it says so at once, unless it hangs.
+const STOP_ANSWER: Duration = Duration::from_millis(1500);
+
 /// What one step needs.
 pub(crate) struct Step<'a> {
     pub(crate) job: &'a Job,
@@ -28,70 +35,87 @@ pub(crate) struct Step<'a> {
     pub(crate) kind: WorkerKind,
     pub(crate) path: &'static str,
     pub(crate) body: Value,
-    pub(crate) workspace: Option<WorkspaceId>,
+    /// Where it must be done, if a step has been done somewhere already.
+    pub(crate) place: Option<Place>,
+    /// How long it goes on once the job must end; without it, its worker is told at once, and
+    /// salvages by itself.
+    pub(crate) grace: Option<Duration>,
 }
 
 /// How a step ended.
 pub(crate) struct StepEnd {
     pub(crate) outcome: Outcome,
     /// Where it was done.
-    pub(crate) workspace: Option<WorkspaceId>,
+    pub(crate) place: Option<Place>,
     /// Since when its worker has known that the job must end, if it must.
     pub(crate) stopped_at: Option<Instant>,
+    /// Whether its worker was lost in the midst of it.
+    pub(crate) is_lost: bool,
 }
 
 impl StepEnd {
-    fn unstopped(outcome: Outcome, workspace: Option<WorkspaceId>) -> Self {
-        Self { outcome, workspace, stopped_at: None }
+    fn without_worker(outcome: Outcome, place: Option<Place>) -> Self {
+        Self { outcome, place, stopped_at: None, is_lost: false }
     }
 }
 
+/// What was read of a step's stream.
+enum Read {
+    /// All of it.
+    Ended(Outcome),
+    /// As much as there was: its worker is lost.
+    Lost(Outcome),
+}
+
 impl Step<'_> {
-    /// Does the step; if the job is stopped meanwhile, the worker is told and its salvage awaited.
+    /// Does the step, or as much of it as there is time for when the job must end.
     pub(crate) async fn run(self) -> StepEnd {
-        let (mut events, workspace) = match self.start().await {
+        let (mut events, place) = match self.start().await {
             Ok(started) => started,
-            Err(outcome) => return StepEnd::unstopped(*outcome, self.workspace),
+            Err(outcome) => return StepEnd::without_worker(*outcome, self.place),
         };
-        let outcome = tokio::select! {
-            outcome = self.relay(&mut events) => Some(outcome),
-            _ = self.job.stopped() => None,
+        let mut heard = Heard::of_worker_at(place.as_ref());
+        let read = tokio::select! {
+            read = self.relay(&mut events, &mut heard) => Ok(read),
+            stop = self.must_end() => Err(stop),
         };
-        match outcome {
-            Some(outcome) => StepEnd { outcome, workspace, stopped_at: None },
-            None => {
-                let stopped_at = Some(Instant::now());
-                StepEnd { outcome: self.stop(&mut events).await, workspace, stopped_at }
+        let (read, stopped_at) = match read {
+            Ok(read) => (read, None),
+            Err(stop) => {
+                let stopped_at = Instant::now();
+                (self.stop(stop, &mut events, &mut heard).await, Some(stopped_at))
             }
-        }
+        };
+        let is_lost = matches!(read, Read::Lost(_));
+        let (Read::Ended(outcome) | Read::Lost(outcome)) = read;
+        StepEnd { outcome, place, stopped_at, is_lost }
     }
 
-    /// Does the step whether or not the job has been stopped.
-    pub(crate) async fn run_to_its_end(self) -> StepEnd {
-        match self.post().await {
-            Ok((mut events, workspace)) => {
-                StepEnd::unstopped(self.relay(&mut events).await, workspace)
-            }
-            Err(outcome) => StepEnd::unstopped(*outcome, self.workspace),
+    /// Resolves when the job must end and the step has had its time.
+    async fn must_end(&self) -> Stop {
+        let stop = self.job.stopped().await;
+        if let Some(grace) = self.grace {
+            sleep(grace).await;
         }
+        stop
     }
 
-    async fn start(&self) -> Result<(EventStream, Option<WorkspaceId>), Box<Outcome>> {
+    async fn start(&self) -> Result<(EventStream, Option<Place>), Box<Outcome>> {
         let waiting = async {
-            tokio::time::sleep(SILENT_WAIT).await;
+            sleep(SILENT_WAIT).await;
             let reason = format!("waits for an idle {}", self.kind);
             self.job.emit(Payload::Queued { position: 1, reason });
             std::future::pending::<()>().await;
         };
         tokio::select! {
             started = self.post() => started,
-            stop = self.job.stopped() => Err(Box::new(stop.into_outcome())),
+            stop = self.must_end() => Err(Box::new(stop.into_outcome())),
             () = waiting => unreachable!("waiting is pending at its end"),
         }
     }
 
     /// Posts the step to one worker after the other until one takes it.
-    async fn post(&self) -> Result<(EventStream, Option<WorkspaceId>), Box<Outcome>> {
+    async fn post(&self) -> Result<(EventStream, Option<Place>), Box<Outcome>> {
         let mut unreachable_since: Option<Instant> = None;
         loop {
             let found = self.find().await?;
@@ -106,11 +130,11 @@ impl Step<'_> {
                 idempotency_key: None,
             };
             let error = match found.endpoint.submit(submission, Patience::WORKER).await {
-                Ok(events) => return Ok((events, found.workspace)),
+                Ok(events) => return Ok((events, found.place)),
                 Err(error) => error,
             };
             if let Some(events) = self.taken_after_all(&found.endpoint, &error).await {
-                return Ok((events, found.workspace));
+                return Ok((events, found.place));
             }
             let is_busy = matches!(error.code(), Some(ErrorCode::Busy | ErrorCode::Unavailable));
             if is_busy {
@@ -118,7 +142,7 @@ impl Step<'_> {
             } else if error.is_unreachable() {
                 let since = *unreachable_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > UNREACHABLE_LIMIT {
-                    return Err(Box::new(lost(self.kind, &error)));
+                    return Err(Box::new(lost(self.kind, found.node(), &error)));
                 }
             } else {
                 return Err(Box::new(refused(self.kind, &error)));
@@ -139,60 +163,77 @@ impl Step<'_> {
     }
 
     async fn find(&self) -> Result<Found, Box<Outcome>> {
-        let found = self.workers.find(self.kind, self.job.id(), self.workspace).await;
+        let found = self.workers.find(self.kind, self.job.id(), self.place.as_ref()).await;
         found.map_err(|error| {
             tracing::error!(%error, kind = %self.kind, "the gateway gives no worker");
             let message = format!("the gateway gives no {}: {error}", self.kind);
-            Box::new(Outcome::failed(Reason::InternalError, message))
+            Box::new(match (error.code(), &self.place) {
+                (Some(ErrorCode::NotFound), Some(place)) => {
+                    let message = format!("{message}; the job's checkout is on {}", place.node);
+                    Outcome::failed(Reason::WorkerLost, message)
+                }
+                _ => Outcome::failed(Reason::InternalError, message),
+            })
         })
     }
 
     /// Passes events on until the terminal one, whose outcome it returns.
-    async fn relay(&self, events: &mut EventStream) -> Outcome {
+    async fn relay(&self, events: &mut EventStream, heard: &mut Heard) -> Read {
         loop {
             match events.next_batch().await {
                 Ok(Some(mut frames)) => {
                     let terminal = frames.pop_if(|frame| is_terminal(&frame.event));
                     frames.retain(|frame| !matches!(frame.event.as_str(), "accepted" | "started"));
+                    heard.hear(&frames);
                     self.job.relay(&frames);
                     if let Some(terminal) = terminal {
-                        return outcome_of(&terminal, self.kind);
+                        return Read::Ended(outcome_of(&terminal, self.kind));
                     }
                 }
-                Ok(None) => return lost(self.kind, &"its stream has no end"),
-                Err(error) => return lost(self.kind, &error),
+                Ok(None) => return self.lost(events, heard, &"its stream has no end"),
+                Err(error) => return self.lost(events, heard, &error),
             }
         }
     }
 
     /// Tells the worker to end and passes on what it still has to say.
-    async fn stop(&self, events: &mut EventStream) -> Outcome {
+    async fn stop(&self, stop: Stop, events: &mut EventStream, heard: &mut Heard) -> Read {
         let worker = events.endpoint().clone();
-        let stop = self.job.stop().unwrap_or_else(|| Stop::asked(Reason::CancelRequested));
-        let (told, relayed) = tokio::join!(
-            worker.stop(self.job.id(), stop.reason),
-            tokio::time::timeout(STOP_WAIT, self.relay(events)),
-        );
-        if let Err(error) = told {
-            tracing::warn!(%error, kind = %self.kind, "cannot tell the worker to stop");
+        let hangs = async {
+            let told = worker.stop(self.job.id(), stop.reason);
+            if timeout(STOP_ANSWER, told).await.is_ok() {
+                // Whatever it said, its stream will tell.
+                std::future::pending::<()>().await;
+            }
+        };
+        let wait = if self.grace.is_some() { CUT_WAIT } else { STOP_WAIT };
+        let read = tokio::select! {
+            read = timeout(wait, self.relay(events, heard)) => read.ok(),
+            () = hangs => None,
+        };
+        let cause = "it did not end when it was told to";
+        match read.unwrap_or_else(|| self.lost(events, heard, &cause)) {
+            Read::Ended(step) => Read::Ended(stopped(stop, step)),
+            Read::Lost(step) => Read::Lost(stopped(stop, step)),
         }
-        salvaged(stop, relayed.ok())
+    }
+
+    /// The end of a step that its worker cannot tell any more.
+    fn lost(&self, events: &EventStream, heard: &mut Heard, cause: &dyn std::fmt::Display) -> Read {
+        tracing::warn!(kind = %self.kind, worker = events.endpoint().base(), %cause,
+            "a worker was lost");
+        let mut outcome = lost(self.kind, heard.node(), cause);
+        for payload in heard.break_off(&mut outcome) {
+            self.job.emit(payload);
+        }
+        Read::Lost(outcome)
     }
 }
 
 /// The outcome of a stopped job: why it was stopped, with what its step had by then.
-fn salvaged(stop: Stop, step: Option<Outcome>) -> Outcome {
-    let stopped = stop.into_outcome();
-    match step {
-        Some(step) => Outcome {
-            state: stopped.state,
-            reason: stopped.reason,
-            message: stopped.message,
-            retryable: stopped.retryable,
-            ..step
-        },
-        None => stopped,
-    }
+pub(crate) fn stopped(stop: Stop, step: Outcome) -> Outcome {
+    let Outcome { state, reason, message, retryable, .. } = stop.into_outcome();
+    Outcome { state, reason, message, retryable, ..step }
 }
 
 fn outcome_of(terminal: &Frame, kind: WorkerKind) -> Outcome {
@@ -206,9 +247,9 @@ fn outcome_of(terminal: &Frame, kind: WorkerKind) -> Outcome {
     }
 }
 
-fn lost(kind: WorkerKind, cause: &dyn std::fmt::Display) -> Outcome {
-    tracing::warn!(%kind, %cause, "a worker was lost");
-    Outcome::failed(Reason::WorkerLost, format!("the {kind} worker was lost: {cause}"))
+fn lost(kind: WorkerKind, node: Option<&str>, cause: &dyn std::fmt::Display) -> Outcome {
+    let on = node.map(|node| format!(" on {node}")).unwrap_or_default();
+    Outcome::failed(Reason::WorkerLost, format!("the {kind} worker{on} was lost: {cause}"))
 }
 
 fn refused(kind: WorkerKind, error: &ClientError) -> Outcome {

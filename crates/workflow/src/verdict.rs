@@ -4,7 +4,7 @@ use service::protocol::outcome::{Changes, Durations};
 use service::protocol::{Outcome, Reason, State};
 
 /// Weighs the steps: the agent's word first, then whether there is anything to show for it.
-/// `delivered` is absent when nothing was to be delivered, or its salvage took too long.
+/// `delivered` is absent when nothing was to be delivered.
 pub(crate) fn of(pulled: &Outcome, executed: Outcome, delivered: Option<Outcome>) -> Outcome {
     let durations = Durations {
         pull_ms: pulled.durations.pull_ms,
@@ -16,6 +16,10 @@ pub(crate) fn of(pulled: &Outcome, executed: Outcome, delivered: Option<Outcome>
         // An agent's failure is the news, whatever became of its patch.
         Some(delivered) if executed.state == State::Completed => {
             deliver_verdict(executed, delivered)
+        }
+        Some(delivered) if executed.reason == Some(Reason::WorkerLost) => {
+            let rest = in_spite_of_loss(&delivered);
+            Outcome { message: format!("{}; {rest}", executed.message), ..executed }
         }
         _ => executed,
     };
@@ -49,10 +53,22 @@ fn deliver_verdict(executed: Outcome, delivered: Outcome) -> Outcome {
     }
 }
 
+/// What there is to show of a lost agent, in words.
+fn in_spite_of_loss(delivered: &Outcome) -> String {
+    match delivered.changes {
+        None => format!("its changes could not be salvaged: {}", delivered.message),
+        Some(Changes { files: 0, .. }) => "its agent had changed nothing".to_owned(),
+        Some(changes) => format!("what its agent had changed is in the patch: {}", count(changes)),
+    }
+}
+
 fn in_words(changes: Changes) -> String {
-    let files =
-        if changes.files == 1 { "1 file".to_owned() } else { format!("{} files", changes.files) };
-    format!("the agent changed {files} (+{} -{})", changes.insertions, changes.deletions)
+    format!("the agent changed {}", count(changes))
+}
+
+fn count(Changes { files, insertions, deletions }: Changes) -> String {
+    let noun = if files == 1 { "file" } else { "files" };
+    format!("{files} {noun} (+{insertions} -{deletions})")
 }
 
 #[cfg(test)]
@@ -84,6 +100,23 @@ mod tests {
         let lost = Outcome::failed(Reason::WorkerLost, "the git-pull worker was lost");
         let outcome = of(&Outcome::completed("pulled"), Outcome::completed("done"), Some(lost));
         assert_eq!((outcome.state, outcome.retryable), (State::Failed, true));
+    }
+
+    #[test]
+    fn what_a_lost_agent_left_is_told() {
+        let lost = || Outcome::failed(Reason::WorkerLost, "the claude-exec worker was lost: x");
+        let outcome = of(&Outcome::completed("pulled"), lost(), Some(delivered(2)));
+        assert_eq!(
+            outcome.message,
+            "the claude-exec worker was lost: x; what its agent had changed is in the patch: \
+             2 files (+3 -1)"
+        );
+        assert_eq!((outcome.reason, outcome.retryable), (Some(Reason::WorkerLost), true));
+        let outcome = of(&Outcome::completed("pulled"), lost(), Some(delivered(0)));
+        assert!(outcome.message.ends_with("; its agent had changed nothing"));
+        let failed = Outcome::failed(Reason::DiskFull, "the disk is full");
+        let outcome = of(&Outcome::completed("pulled"), lost(), Some(failed));
+        assert!(outcome.message.ends_with("could not be salvaged: the disk is full"));
     }
 
     #[test]

@@ -28,7 +28,24 @@ enum Source {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) endpoint: Endpoint,
+    /// Where it is, as far as that is known.
+    pub(crate) place: Option<Place>,
+}
+
+impl Found {
+    /// The machine that it is on, as far as that is known.
+    pub(crate) fn node(&self) -> Option<&str> {
+        self.place.as_ref().map(|place| place.node.as_str())
+    }
+}
+
+/// Where a step is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The workspace, if its workers have one.
     pub(crate) workspace: Option<WorkspaceId>,
+    /// The machine.
+    pub(crate) node: String,
 }
 
 impl Workers {
@@ -40,23 +57,25 @@ impl Workers {
         Self { source: Source::Fixed { git_pull, claude_exec } }
     }
 
-    /// Waits until a worker of this kind is to be had; for ever, if none comes.
+    /// Waits until a worker of this kind is to be had at this place; for ever, if none is idle.
     ///
     /// # Errors
-    /// When the gateway refuses, which more waiting would not change.
+    /// When the gateway refuses, which more waiting would not change; with `not_found` when no such
+    /// worker has been there for a minute.
     pub(crate) async fn find(
         &self,
         kind: WorkerKind,
         job: JobId,
-        workspace: Option<WorkspaceId>,
+        place: Option<&Place>,
     ) -> Result<Found, ClientError> {
         match &self.source {
             Source::Leased(gateways) => {
+                let workspace = place.and_then(|place| place.workspace);
                 lease(gateways, &LeaseRequest { kind, job, workspace }).await
             }
             Source::Fixed { git_pull, claude_exec } => {
                 let endpoint = if kind == WorkerKind::GitPull { git_pull } else { claude_exec };
-                Ok(Found { endpoint: endpoint.clone(), workspace: None })
+                Ok(Found { endpoint: endpoint.clone(), place: None })
             }
         }
     }
@@ -72,10 +91,16 @@ async fn lease(gateways: &[Endpoint], request: &LeaseRequest) -> Result<Found, C
         match gateway.lease(request).await {
             Ok(lease) => {
                 let endpoint = gateway.at(&lease.url);
-                return Ok(Found { endpoint, workspace: lease.workspace });
+                let place = Place { workspace: lease.workspace, node: lease.node };
+                return Ok(Found { endpoint, place: Some(place) });
             }
-            // None became idle while the gateway held the request: ask again at once.
-            Err(error) if error.code() == Some(ErrorCode::Unavailable) => {}
+            // None became idle while the gateway held the request: ask again at once. A gateway
+            // that stops has held nothing.
+            Err(error) if error.code() == Some(ErrorCode::Unavailable) => {
+                if !matches!(error, ClientError::Rejected { retry_after_seconds: Some(0), .. }) {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
             Err(error) if error.is_unreachable() => tokio::time::sleep(PAUSE).await,
             Err(error) => return Err(error),
         }

@@ -9,8 +9,11 @@ use client::{ClientError, EventStream, Patience};
 use super::{Line, Tone, View};
 
 /// How long a gateway may be away without a word about it.
-pub(crate) const PATIENCE: Patience =
-    Patience { refused: Duration::from_secs(2), unreachable: Duration::from_secs(10) };
+pub(crate) const PATIENCE: Patience = Patience {
+    refused: Duration::from_secs(2),
+    unreachable: Duration::from_secs(10),
+    ..Patience::GATEWAY
+};
 
 /// How long it may be away at all: it comes back, and it forgets nothing.
 const GIVE_UP: Duration = Duration::from_secs(120);

@@ -61,14 +61,18 @@ impl Stop {
         Self::new(reason, message)
     }
 
+    /// Whether somebody wished it, and nothing went wrong.
+    #[must_use]
+    pub fn is_cancellation(&self) -> bool {
+        matches!(self.reason, Reason::CancelRequested | Reason::Superseded)
+    }
+
     /// The outcome of a job that was stopped: cancelled if somebody wished it, failed otherwise.
     #[must_use]
     pub fn into_outcome(self) -> Outcome {
-        match self.reason {
-            Reason::CancelRequested | Reason::Superseded => {
-                Outcome::cancelled(self.reason, self.message)
-            }
-            _ => Outcome::failed(self.reason, self.message),
+        match self.is_cancellation() {
+            true => Outcome::cancelled(self.reason, self.message),
+            false => Outcome::failed(self.reason, self.message),
         }
     }
 }
