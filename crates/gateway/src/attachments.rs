@@ -75,6 +75,7 @@ impl Gateway {
         let (line, welcome) = {
             let mut core = self.core();
             let line = core.registry.attach(attach.clone(), address);
+            core.absences.end(attach.kind, attach.workspace);
             core.lines.insert(line, closed.clone());
             (line, self.welcome(&mut core, &attach))
         };

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::Desk;
+use crate::absences::Absences;
 use crate::config::Config;
 use crate::job_ref::JobRef;
 use crate::live::Live;
@@ -58,6 +59,7 @@ pub(crate) struct Core {
     pub(crate) rates: Rates,
     /// Those who wait for a worker.
     pub(crate) calls: HashMap<Ticket, oneshot::Sender<Lease>>,
+    pub(crate) absences: Absences,
     /// Jobs that a runner sees to.
     pub(crate) runners: HashMap<JobId, Running>,
     /// The open lines of workers; cancelling closes one.

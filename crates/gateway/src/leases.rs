@@ -1,13 +1,14 @@
 //! Running jobs lease the workers of their steps.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use service::ApiError;
 use service::protocol::worker::{Lease, LeaseRequest};
 use service::protocol::{ErrorCode, JobId, RequestError, WorkerKind};
 use tokio::sync::oneshot;
 
+use crate::absences;
 use crate::gateway::{Core, Gateway};
 use crate::registry::{Answer, Ticket, Wish};
 
@@ -32,16 +33,17 @@ impl Gateway {
     /// Sets an idle worker aside, waiting for one if need be.
     ///
     /// # Errors
-    /// `conflict` when the job is not running, `unavailable` when no worker became idle in time.
+    /// `conflict` when the job is not running, `not_found` when there has been no worker in the
+    /// workspace for long, `unavailable` when none became idle in time.
     pub(crate) async fn lease(self: &Arc<Self>, request: LeaseRequest) -> Result<Lease, ApiError> {
         if request.kind == WorkerKind::Workflow {
             let message = "kind workflow is not for lease: the gateway itself gives jobs to them";
             return Err(RequestError::field(ErrorCode::NotAllowed, "kind", message).into());
         }
         let wish = Wish { kind: request.kind, workspace: request.workspace };
-        let call = self.core().call(wish, &request)?;
+        let (call, hold) = self.core().call(wish, request.job, Instant::now())?;
         tokio::select! {
-            in_time = tokio::time::timeout(HOLD, self.answered(call)) => {
+            in_time = tokio::time::timeout(hold, self.answered(call)) => {
                 in_time.ok().flatten().ok_or_else(|| none_idle(request.kind, 0))
             }
             () = self.stop.cancelled() => Err(none_idle(request.kind, 1)),
@@ -80,16 +82,23 @@ enum Call {
 }
 
 impl Core {
-    /// Gets a running job in line for a worker.
-    fn call(&mut self, wish: Wish, request: &LeaseRequest) -> Result<Call, ApiError> {
-        let job = request.job;
+    /// Gets a running job in line for a worker; tells how long to stay there.
+    fn call(&mut self, wish: Wish, job: JobId, now: Instant) -> Result<(Call, Duration), ApiError> {
         let is_lost = self.runners.get(&job).is_some_and(|run| run.worker.is_none());
         if is_lost || !self.scheduler.is_running(job) {
             let message = format!("job {job} is not running here");
             return Err(ApiError::new(ErrorCode::Conflict, message));
         }
+        let mut hold = HOLD;
+        if !self.registry.has_fitting(wish) {
+            let left = absences::LONGEST.saturating_sub(self.absences.noted(wish, now));
+            if left.is_zero() {
+                return Err(none_there(wish));
+            }
+            hold = hold.min(left);
+        }
         let answer = self.registry.ask(wish, job);
-        Ok(self.called(answer))
+        Ok((self.called(answer), hold))
     }
 
     fn called(&mut self, answer: Answer) -> Call {
@@ -107,4 +116,70 @@ impl Core {
 fn none_idle(kind: WorkerKind, retry_after: u32) -> ApiError {
     let message = format!("no {kind} worker that fits is idle; ask again");
     ApiError::new(ErrorCode::Unavailable, message).retry_after(retry_after)
+}
+
+fn none_there(wish: Wish) -> ApiError {
+    let (kind, seconds) = (wish.kind, absences::LONGEST.as_secs());
+    let place = wish.workspace.map(|id| format!(" of workspace {id}")).unwrap_or_default();
+    ApiError::not_found(format!("no {kind} worker{place} has been attached for {seconds} s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use service::protocol::request::OnConflict;
+    use service::protocol::worker::Attach;
+    use service::protocol::{WorkerId, WorkspaceId};
+
+    use super::*;
+    use crate::scheduler::{Account, NewJob};
+
+    fn running(core: &mut Core) -> JobId {
+        let (id, account, on_conflict) = (JobId::random(), Account::new("", ""), OnConflict::Queue);
+        let new = NewJob { account, priority: 0, retries: 0, group: None, on_conflict };
+        core.scheduler.admit(id, new).unwrap();
+        core.scheduler.committed(id, 1);
+        core.scheduler.start_next().unwrap().job.id
+    }
+
+    fn git_pull(workspace: WorkspaceId) -> Attach {
+        Attach {
+            id: WorkerId::random(),
+            kind: WorkerKind::GitPull,
+            port: 4000,
+            workspace: Some(workspace),
+            node: "node".to_owned(),
+            version: "1".to_owned(),
+            job: None,
+        }
+    }
+
+    #[test]
+    fn a_workspace_that_nobody_is_left_in_is_waited_for_a_minute_and_no_longer() {
+        let (mut core, begun) = (Core::default(), Instant::now());
+        let job = running(&mut core);
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let workspace = WorkspaceId::random();
+        let wish = Wish { kind: WorkerKind::GitPull, workspace: Some(workspace) };
+        let ask = |core: &mut Core, seconds| core.call(wish, job, at(seconds)).map(|it| it.1);
+        assert_eq!(ask(&mut core, 0).unwrap(), HOLD);
+        assert_eq!(ask(&mut core, 50).unwrap(), Duration::from_secs(10));
+        let error = ask(&mut core, 60).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::NotFound);
+        // One that was there for a moment is a sign of life.
+        let attach = git_pull(workspace);
+        let line = core.registry.attach(attach.clone(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        core.absences.end(attach.kind, attach.workspace);
+        assert!(core.registry.detach(attach.id, line));
+        assert_eq!(ask(&mut core, 61).unwrap(), HOLD);
+        // Busy ones are waited for, however long that takes.
+        let anywhere = Wish { workspace: None, ..wish };
+        for seconds in [0, 1000, 2000] {
+            assert!(core.call(anywhere, job, at(seconds)).is_ok());
+        }
+        core.registry.attach(attach.clone(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        core.registry.set_busy(attach.id);
+        assert!(ask(&mut core, 3000).is_ok());
+    }
 }

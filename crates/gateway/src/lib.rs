@@ -3,6 +3,7 @@
 //! `scheduler` and `registry` decide, and do nothing else; `store` remembers; `gateway` and the
 //! modules around it do what was decided; `routes` speak HTTP.
 
+mod absences;
 mod alarm;
 mod attachments;
 mod caller;

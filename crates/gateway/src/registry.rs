@@ -233,6 +233,11 @@ impl Registry {
         self.workers.values().any(|worker| worker.attach.kind == kind)
     }
 
+    /// Whether any worker is attached that fits, whatever it does.
+    pub(crate) fn has_fitting(&self, wish: Wish) -> bool {
+        self.workers.values().any(|worker| worker.fits(wish))
+    }
+
     /// How many workers of this kind do this.
     pub(crate) fn count(&self, kind: WorkerKind, activity: Activity) -> usize {
         let counts = |worker: &&Worker| worker.attach.kind == kind && worker.activity == activity;
