@@ -120,7 +120,8 @@ impl Stack {
         let gateway = self.seats(Service::Gateway).remove(0);
         let look = async {
             loop {
-                if self.endpoint.live().await.is_ok() {
+                // Not only whether it lives: a gateway says so before it has its store.
+                if self.endpoint.health().await.is_ok() {
                     return Ok(());
                 }
                 if gateway.borrow().bad_endings > 0 {
