@@ -99,10 +99,16 @@ fn no_checkout(checkout: &Path) -> Box<Outcome> {
     Box::new(Outcome::failed(Reason::InternalError, message))
 }
 
-fn unusable(path: &Path, error: &io::Error) -> Box<Outcome> {
-    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let reason = if is_full { Reason::DiskFull } else { Reason::InternalError };
-    Box::new(Outcome::failed(reason, format!("cannot make {} anew: {error}", path.display())))
+/// The outcome of a job one of whose own files or folders cannot be made.
+pub(crate) fn unusable(path: &Path, error: &io::Error) -> Box<Outcome> {
+    let (reason, what) = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (Reason::DiskFull, "the disk of the workspace is full; ")
+        }
+        _ => (Reason::InternalError, ""),
+    };
+    let message = format!("{what}cannot make {} anew: {error}", path.display());
+    Box::new(Outcome::failed(reason, message))
 }
 
 #[cfg(test)]

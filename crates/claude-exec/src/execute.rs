@@ -14,7 +14,7 @@ use service::workspace::JobLock;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::directory::Folders;
+use crate::directory::{Folders, unusable};
 use crate::evidence::Evidence;
 use crate::judge::{judge_agent, judge_check, milliseconds};
 use crate::output::notice;
@@ -193,7 +193,7 @@ fn write_prompt(path: &Path, prompt: &str) -> Result<(), Box<Outcome>> {
 
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(prompt.as_bytes()))
-        .map_err(|error| internal(&format!("cannot write {}: {error}", path.display())))
+        .map_err(|error| unusable(path, &error))
 }
 
 fn remark_ignored_settings(work: &Path, job: &Job) {

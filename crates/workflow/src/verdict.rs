@@ -21,6 +21,10 @@ pub(crate) fn of(pulled: &Outcome, executed: Outcome, delivered: Option<Outcome>
             let rest = in_spite_of_loss(&delivered);
             Outcome { message: format!("{}; {rest}", executed.message), ..executed }
         }
+        Some(delivered) if has_failed_for_lack_of_room(&executed, &delivered) => {
+            let message = format!("{}; {}", delivered.message, executed.message);
+            Outcome { reason: delivered.reason, message, ..executed }
+        }
         _ => executed,
     };
     Outcome {
@@ -51,6 +55,13 @@ fn deliver_verdict(executed: Outcome, delivered: Outcome) -> Outcome {
             ..executed
         },
     }
+}
+
+/// A program that finds the disk full says so in its own way, if at all, and its failure alone would
+/// lead people astray.
+fn has_failed_for_lack_of_room(executed: &Outcome, delivered: &Outcome) -> bool {
+    let has_failed = matches!(executed.reason, Some(Reason::AgentError | Reason::CheckFailed));
+    has_failed && delivered.reason == Some(Reason::DiskFull)
 }
 
 /// What there is to show of a lost agent, in words.
@@ -86,6 +97,18 @@ mod tests {
         let outcome = of(&Outcome::completed("pulled"), executed, Some(delivered(1)));
         assert_eq!(outcome.reason, Some(Reason::CheckFailed));
         assert_eq!(outcome.changes.map(|changes| changes.files), Some(1));
+    }
+
+    #[test]
+    fn an_agent_that_fails_on_a_full_disk_fails_for_that() {
+        let executed = Outcome::failed(Reason::AgentError, "exit code 1: I/O error");
+        let full = Outcome::failed(Reason::DiskFull, "the disk of the workspace is full");
+        let outcome = of(&Outcome::completed("pulled"), executed, Some(full.clone()));
+        assert_eq!(outcome.reason, Some(Reason::DiskFull));
+        assert_eq!(outcome.message, "the disk of the workspace is full; exit code 1: I/O error");
+        let timeout = Outcome::failed(Reason::Timeout, "the time was over");
+        let outcome = of(&Outcome::completed("pulled"), timeout, Some(full));
+        assert_eq!(outcome.reason, Some(Reason::Timeout));
     }
 
     #[test]

@@ -179,9 +179,13 @@ fn tell(job: &Job, code: &str, message: &str) {
 }
 
 fn unusable(error: &io::Error) -> Box<Outcome> {
-    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let reason = if is_full { Reason::DiskFull } else { Reason::InternalError };
-    Box::new(Outcome::failed(reason, format!("cannot make the job's folder: {error}")))
+    let (reason, what) = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (Reason::DiskFull, "the disk of the workspace is full; ")
+        }
+        _ => (Reason::InternalError, ""),
+    };
+    Box::new(Outcome::failed(reason, format!("{what}cannot make the job's folder: {error}")))
 }
 
 #[cfg(test)]
