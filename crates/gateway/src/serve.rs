@@ -24,7 +24,7 @@ const UNREAD: Duration = Duration::from_secs(60);
 /// How long open answers and tasks may take to end after the stop.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// The gateway cannot start.
+/// The gateway cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store cannot be opened.
@@ -36,6 +36,12 @@ pub enum StartError {
     /// No HTTP client can be made.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The gateway served, until it could store nothing any more.
+    #[error(
+        "the gateway's store broke down, and nothing can be stored any more; the log says why. \
+         Start the gateway again: what was accepted is on disk"
+    )]
+    StoreLost,
 }
 
 impl From<StoreError> for StartError {
@@ -48,7 +54,7 @@ impl From<StoreError> for StartError {
 /// workers go on with their jobs and come back to the next gateway on the same store.
 ///
 /// # Errors
-/// When the store cannot be used.
+/// When the store cannot be used, or not any more.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
@@ -68,8 +74,7 @@ pub async fn serve(
     let admission = Admission::of(config.tokens.is_some(), config.listen);
     let callers = Callers::of(connections);
     doorkeeper.open(routes::router(Arc::clone(&gateway), config.accepted, admission, callers));
-    stop.await;
-    tracing::info!("stopping");
+    let ended = must_stop(stop, &writing).await;
     gateway.stop.cancel();
     closing.cancel();
     // It ends within the linger time; a panic in it is logged by the runtime.
@@ -79,7 +84,21 @@ pub async fn serve(
         tracing::warn!(tasks = gateway.tasks.len(), "some tasks did not end in time");
     }
     writing.close().await;
-    Ok(())
+    ended
+}
+
+/// Resolves when somebody wishes it, or when nothing can be stored any more.
+async fn must_stop(stop: impl Future<Output = ()>, writing: &Writing) -> Result<(), StartError> {
+    tokio::select! {
+        () = stop => {
+            tracing::info!("stopping");
+            Ok(())
+        }
+        () = writing.ended() => {
+            tracing::error!("the store's writing thread has ended; stopping");
+            Err(StartError::StoreLost)
+        }
+    }
 }
 
 /// Opens the store as soon as no other gateway has it, and picks up what was left.
@@ -98,4 +117,26 @@ async fn open(config: &Config) -> Result<(Arc<Gateway>, Writing), StartError> {
         gateway.tasks.spawn(Arc::clone(&gateway).forget_old_jobs(keep));
     }
     Ok((gateway, writing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_gateway_whose_store_breaks_down_ends_with_an_error_and_can_be_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Store::open(folder.path(), Duration::ZERO, 1, Arc::default()).unwrap();
+        let (store, writing) = open();
+        store.break_down().await;
+        let never = std::future::pending();
+        let ended = tokio::time::timeout(LINGER, must_stop(never, &writing)).await;
+        assert!(matches!(ended.expect("it is noticed"), Err(StartError::StoreLost)));
+        // Who waits for an answer is not left waiting, and the next gateway finds the lock free.
+        assert!(matches!(store.sweep(0).await, Err(StoreError::Closed)));
+        tokio::time::timeout(LINGER, writing.close()).await.expect("there is nothing to wait for");
+        let (_, writing) = open();
+        assert!(must_stop(std::future::ready(()), &writing).await.is_ok());
+        writing.close().await;
+    }
 }

@@ -25,6 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::live::Live;
 pub(crate) use attempt::{Attempt, Told};
@@ -71,6 +72,7 @@ pub(crate) struct Store {
 pub(crate) struct Writing {
     work: mpsc::Sender<Work>,
     thread: JoinHandle<()>,
+    ended: CancellationToken,
 }
 
 impl Store {
@@ -92,13 +94,16 @@ impl Store {
         let (work, waiting) = mpsc::channel(QUEUE);
         let counts = Arc::<Counts>::default();
         let writer = writer::Writer::new(connection, max_event_bytes, live, Arc::clone(&counts));
+        let ended = CancellationToken::new();
+        let guard = ended.clone().drop_guard();
         let run = move || {
+            // Whatever ends the thread.
+            let _guards = (lock, guard);
             writer.run(waiting);
-            drop(lock);
         };
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run);
         let thread = thread.map_err(|error| OpenError::io(folder, error))?;
-        let writing = Writing { work: work.clone(), thread };
+        let writing = Writing { work: work.clone(), thread, ended };
         Ok((Self { work, readers, counts }, writing))
     }
 
@@ -118,6 +123,12 @@ impl Store {
         self.send(Request::Change { change, answer }, answered).await
     }
 
+    /// Has the writing thread panic.
+    #[cfg(test)]
+    pub(crate) async fn break_down(&self) {
+        self.work.send(Work::Panic).await.expect("it has not ended yet");
+    }
+
     async fn send<T>(
         &self,
         request: Request,
@@ -130,6 +141,12 @@ impl Store {
 }
 
 impl Writing {
+    /// Resolves when the thread has ended. Unless it was told to, it has panicked: nothing can be
+    /// stored any more.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
     /// Commits what is waiting and ends the thread.
     pub(crate) async fn close(self) {
         // An error means that the thread has ended already.

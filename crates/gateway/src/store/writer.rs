@@ -27,6 +27,9 @@ pub(super) enum Work {
     Write(Request),
     Sweep(Sweep),
     Stop,
+    /// A fault in the code that writes.
+    #[cfg(test)]
+    Panic,
 }
 
 /// Something to write, and who wants to know what came of it.
@@ -172,6 +175,8 @@ fn next_batch(work: &mut mpsc::Receiver<Work>) -> Batch {
                 batch.requests.push(request);
             }
             Some(Work::Sweep(sweep)) => return Batch { sweep: Some(sweep), ..batch },
+            #[cfg(test)]
+            Some(Work::Panic) => panic!("as the test asks"),
             Some(Work::Stop) | None => return Batch { is_last: true, ..batch },
         }
         if batch.requests.len() >= MAX_BATCH || bytes >= MAX_BATCH_BYTES {
