@@ -7,7 +7,7 @@ use service::protocol::event::{AgentEvent, StepEvent, StepState};
 use service::protocol::request::{
     DeliverMode, DeliverRequest, ExecuteRequest, JobRequest, PullRequest, WorkflowRequest,
 };
-use service::protocol::{Outcome, Payload, State, Step as StepName, WorkerKind};
+use service::protocol::{Outcome, Payload, Reason, State, Step as StepName, WorkerKind};
 
 use crate::step::{Step, StepEnd, stopped};
 use crate::verdict;
@@ -100,7 +100,7 @@ impl Flow<'_> {
             let place = executed.place.clone();
             let step = self.step(WorkerKind::GitPull, "/api/deliver", &body, place);
             let delivered = Step { grace, ..step }.run().await;
-            if !delivered.is_lost || delivered.stopped_at.is_some() || tries == DELIVERIES {
+            if !is_cut_short(&delivered) || tries == DELIVERIES {
                 break delivered;
             }
             tries += 1;
@@ -146,4 +146,10 @@ impl Flow<'_> {
         let (job, workers, body) = (self.job, self.workers, body.to_wire());
         Step { job, workers, kind, path, body, place, grace: None }
     }
+}
+
+/// Whether a delivery's worker went away in the midst of it, and not because the job must end.
+fn is_cut_short(delivered: &StepEnd) -> bool {
+    let was_told_to_stop = delivered.outcome.reason == Some(Reason::WorkerStopped);
+    (delivered.is_lost || was_told_to_stop) && delivered.stopped_at.is_none()
 }
