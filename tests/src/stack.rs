@@ -131,6 +131,12 @@ impl Stack {
         kernel::children_of(self.process.id())
     }
 
+    /// The processes that work in the workspace.
+    #[must_use]
+    pub fn at_work(&self) -> Vec<kernel::Seen> {
+        kernel::working_below(&self.workspace.theirs)
+    }
+
     /// Will start `oneshift` beside the stack, with its gateway as the one to talk to.
     #[must_use]
     pub fn launch_cli(&self, arguments: &[&str]) -> Launch {
@@ -168,6 +174,11 @@ impl Stack {
     /// Sends a signal to `oneshift up` alone, and waits until it has ended.
     pub async fn end_supervisor(&mut self, signal: Signal) -> ExitStatus {
         self.process.signal(signal);
+        self.supervisor_end().await
+    }
+
+    /// Waits until `oneshift up` has ended by itself.
+    pub async fn supervisor_end(&mut self) -> ExitStatus {
         self.process.exit().await
     }
 

@@ -24,7 +24,7 @@ pub struct Setup {
 /// A folder: where the programs see it, and where the test does.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    theirs: PathBuf,
+    pub(super) theirs: PathBuf,
     pub(super) ours: PathBuf,
 }
 

@@ -14,7 +14,7 @@ pub(crate) async fn cell(victim: Victim, blow: Blow, point: Point, promise: Prom
     scene.reach(point).await;
     let process = scene.process_of(victim, point).await;
     let mut seen = scene.stack.children();
-    seen.extend(kernel::working_below(&scene.stack.workspace()));
+    seen.extend(scene.stack.at_work());
     strike(&mut scene, (victim, blow), process, &seen).await;
     if point == Point::BeforeAccept {
         scene.stack.at_full_strength().await;
@@ -51,7 +51,7 @@ async fn strike(scene: &mut Scene, (victim, blow): (Victim, Blow), process: u32,
 }
 
 /// `oneshift up` ends and is started again at once, before those that it has left behind have ended.
-async fn replace_supervisor(scene: &mut Scene, blow: Blow, seen: &[Seen]) {
+pub(crate) async fn replace_supervisor(scene: &mut Scene, blow: Blow, seen: &[Seen]) {
     scene.stack.end_supervisor(blow.signal()).await;
     if blow == Blow::Terminated {
         assert_eq!(kernel::still_there(seen), [], "it has taken everything down with it");

@@ -15,7 +15,7 @@ cells! {
     git_pull_killed_while_the_agent_runs: GitPull Killed AgentRuns => UNTOUCHED;
     git_pull_killed_while_the_check_runs: GitPull Killed CheckRuns => UNTOUCHED;
     git_pull_killed_after_the_last_line: GitPull Killed LastLine => UNTOUCHED;
-    git_pull_killed_while_delivering: GitPull Killed Delivering => LOST;
+    git_pull_killed_while_delivering: GitPull Killed Delivering => UNTOUCHED;
     git_pull_killed_before_the_end_is_stored: GitPull Killed Unstored => UNTOUCHED;
 
     claude_exec_killed_before_accept: ClaudeExec Killed BeforeAccept => UNTOUCHED;

@@ -4,7 +4,9 @@
 
 mod aftermath;
 mod cell;
+mod edges;
 mod follower;
+mod full_disk;
 mod killed;
 mod locks;
 mod point;

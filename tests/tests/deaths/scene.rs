@@ -29,6 +29,8 @@ pub(crate) struct Scene {
     pub(crate) server: GitServer,
     folder: TempDir,
     access: Access,
+    /// What the agent does besides, as a shell's commands.
+    pub(crate) besides: String,
     locks: (Option<FolderLock>, Option<StoreLock>),
     /// A client that does not read on: its stream, what it has read, and the job.
     reader: Option<(Events, Frame, String)>,
@@ -41,9 +43,14 @@ pub(crate) struct Scene {
 impl Scene {
     /// One worker of each kind, a git server, and no job yet.
     pub(crate) async fn start(setup: Setup) -> Self {
+        Self::start_with(setup, 1).await
+    }
+
+    /// The same with so many workflow workers.
+    pub(crate) async fn start_with(setup: Setup, workflows: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let claude = folder.path().join("claude");
-        let setup = setup.sizes(1, 1, 1).env("ONESHIFT_CLAUDE", &claude);
+        let setup = setup.sizes(workflows, 1, 1).env("ONESHIFT_CLAUDE", &claude);
         let stack = setup.start().await;
         let server = GitServer::start();
         server.repository("demo", |repository| {
@@ -51,7 +58,8 @@ impl Scene {
         });
         let (access, locks) = (Access::Public, (None, None));
         let (reader, job, earlier) = (None, None, None);
-        let scene = Self { stack, server, folder, access, locks, reader, job, earlier };
+        let besides = "true".to_owned();
+        let scene = Self { stack, server, folder, access, besides, locks, reader, job, earlier };
         scene.write_claude(&claude);
         scene
     }
@@ -128,9 +136,13 @@ impl Scene {
         self.reach_program("agent").await;
         self.locks.1 = Some(StoreLock::of(&self.stack.data()));
         self.open("agent");
-        let is_end =
-            |line: &&String| line.starts_with("workflow") && line.contains("the job ended");
-        let ended = async || self.stack.log().iter().find(is_end).map(drop);
+        self.workflow_has_its_outcome().await;
+    }
+
+    /// Waits until the workflow has the job's outcome.
+    pub(crate) async fn workflow_has_its_outcome(&self) {
+        let is_end = |line: &String| line.starts_with("workflow") && line.contains("the job ended");
+        let ended = async || self.stack.log().iter().any(is_end).then_some(());
         eventually("the workflow has its outcome", ended).await;
     }
 
@@ -160,14 +172,19 @@ impl Scene {
         let (status, text) = (answer.status(), answer.text().await.unwrap());
         assert_eq!(status, 202, "{text}");
         let job: Value = serde_json::from_str(&text).unwrap();
-        Follower::of(&self.stack.url(""), job["id"].as_str().unwrap(), Vec::new())
+        self.follow(job["id"].as_str().unwrap())
+    }
+
+    /// Follows any job from its first event.
+    pub(crate) fn follow(&self, job: &str) -> Follower {
+        Follower::of(&self.stack.url(""), job, Vec::new())
     }
 
     /// What the job is: an agent that notes that it runs, waits for its gate and changes a file.
     pub(crate) fn request(&self) -> Value {
         let runs = self.file("runs").display().to_string();
-        let wait = self.pass("agent");
-        let prompt = format!("echo run >> '{runs}'; {CHANGE}; {wait}; echo b > b.txt");
+        let (besides, wait) = (&self.besides, self.pass("agent"));
+        let prompt = format!("echo run >> '{runs}'; {besides}; {CHANGE}; {wait}; echo b > b.txt");
         json!({"prompt": prompt, "repoUrl": self.url()})
     }
 

@@ -1,17 +1,17 @@
 //! `oneshift up` itself, killed or stopped at every point, and started again at once on the same
 //! folders.
 
-use crate::aftermath::{AGAIN, LOST, STOPPED, UNDELIVERED, UNTOUCHED};
+use crate::aftermath::{AGAIN, GONE, STOPPED, STOPPED_UNDELIVERED, UNTOUCHED};
 use crate::cell::cells;
 
 cells! {
     supervisor_killed_before_accept: Supervisor Killed BeforeAccept => UNTOUCHED;
     supervisor_killed_while_queued: Supervisor Killed Queued => UNTOUCHED;
     supervisor_killed_while_pulling: Supervisor Killed Pulling => AGAIN;
-    supervisor_killed_while_the_agent_runs: Supervisor Killed AgentRuns => LOST;
-    supervisor_killed_while_the_check_runs: Supervisor Killed CheckRuns => LOST;
-    supervisor_killed_after_the_last_line: Supervisor Killed LastLine => LOST;
-    supervisor_killed_while_delivering: Supervisor Killed Delivering => LOST;
+    supervisor_killed_while_the_agent_runs: Supervisor Killed AgentRuns => GONE;
+    supervisor_killed_while_the_check_runs: Supervisor Killed CheckRuns => GONE;
+    supervisor_killed_after_the_last_line: Supervisor Killed LastLine => GONE;
+    supervisor_killed_while_delivering: Supervisor Killed Delivering => GONE;
     supervisor_killed_before_the_end_is_read: Supervisor Killed Unread => UNTOUCHED;
 
     supervisor_stopped_before_accept: Supervisor Terminated BeforeAccept => UNTOUCHED;
@@ -20,6 +20,6 @@ cells! {
     supervisor_stopped_while_the_agent_runs: Supervisor Terminated AgentRuns => STOPPED;
     supervisor_stopped_while_the_check_runs: Supervisor Terminated CheckRuns => STOPPED;
     supervisor_stopped_after_the_last_line: Supervisor Terminated LastLine => STOPPED;
-    supervisor_stopped_while_delivering: Supervisor Terminated Delivering => UNDELIVERED;
+    supervisor_stopped_while_delivering: Supervisor Terminated Delivering => STOPPED_UNDELIVERED;
     supervisor_stopped_before_the_end_is_read: Supervisor Terminated Unread => UNTOUCHED;
 }

@@ -1,6 +1,6 @@
 //! SIGTERM of one service at every point: without any drain time, and with enough of it.
 
-use crate::aftermath::{AGAIN, STOPPED, UNDELIVERED, UNTOUCHED};
+use crate::aftermath::{AGAIN, STOPPED, STOPPED_UNDELIVERED, UNTOUCHED};
 use crate::cell::cells;
 
 cells! {
@@ -10,7 +10,7 @@ cells! {
     workflow_stopped_while_the_agent_runs: Workflow Terminated AgentRuns => STOPPED;
     workflow_stopped_while_the_check_runs: Workflow Terminated CheckRuns => STOPPED;
     workflow_stopped_after_the_last_line: Workflow Terminated LastLine => STOPPED;
-    workflow_stopped_while_delivering: Workflow Terminated Delivering => UNDELIVERED;
+    workflow_stopped_while_delivering: Workflow Terminated Delivering => STOPPED_UNDELIVERED;
     workflow_stopped_before_the_end_is_stored: Workflow Asked Unstored => UNTOUCHED;
 
     git_pull_stopped_before_accept: GitPull Terminated BeforeAccept => UNTOUCHED;
@@ -19,7 +19,7 @@ cells! {
     git_pull_stopped_while_the_agent_runs: GitPull Terminated AgentRuns => UNTOUCHED;
     git_pull_stopped_while_the_check_runs: GitPull Terminated CheckRuns => UNTOUCHED;
     git_pull_stopped_after_the_last_line: GitPull Terminated LastLine => UNTOUCHED;
-    git_pull_stopped_while_delivering: GitPull Terminated Delivering => UNDELIVERED;
+    git_pull_stopped_while_delivering: GitPull Terminated Delivering => UNTOUCHED;
     git_pull_stopped_before_the_end_is_stored: GitPull Terminated Unstored => UNTOUCHED;
 
     claude_exec_stopped_before_accept: ClaudeExec Terminated BeforeAccept => UNTOUCHED;

@@ -1,0 +1,74 @@
+//! The edges of a job's life: while it is being accepted, and while its end is being told.
+
+use end_to_end::{Setup, eventually, http};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::aftermath::{GONE, LOST, UNTOUCHED, assert_aftermath};
+use crate::cell::{replace_supervisor, signal};
+use crate::locks::StoreLock;
+use crate::point::{Blow, Point, Victim};
+use crate::scene::Scene;
+
+#[tokio::test]
+async fn gateway_killed_while_it_accepts() {
+    let mut scene = Scene::start(Setup::new()).await;
+    let seen = scene.stack.children();
+    let lock = StoreLock::of(&scene.stack.data());
+    let submit = async |scene: &Scene| {
+        let post =
+            http::client().post(scene.stack.url("/api/workflow")).header("prefer", "respond-async");
+        let post = post.header("idempotency-key", "one").body(scene.request().to_string());
+        post.send().await.ok()
+    };
+    let submitting = submit(&scene);
+    let killed = async {
+        let gateway = scene.process_of(Victim::Gateway, Point::BeforeAccept).await;
+        eventually("the job waits to be stored", async || {
+            let jobs = &scene.stack.get("/health").await["jobs"];
+            (jobs["running"] == 1).then_some(())
+        })
+        .await;
+        signal(gateway, Signal::KILL);
+    };
+    let (answer, ()) = tokio::join!(submitting, killed);
+    assert!(answer.is_none(), "what is not stored is not accepted");
+    drop(lock);
+    scene.stack.at_full_strength().await;
+    assert_eq!(scene.stack.get("/api/jobs").await["jobs"], json!([]), "nothing is left of it");
+    let answer = submit(&scene).await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let job: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let id = job["id"].as_str().unwrap();
+    scene.job = Some(scene.follow(id));
+    assert_aftermath(scene, UNTOUCHED, seen).await;
+}
+
+#[tokio::test]
+async fn workflow_killed_before_its_end_is_read() {
+    let mut scene = Scene::start(Setup::new()).await;
+    // More than what fits into the buffers between a worker and a gateway that does not read.
+    scene.besides = "head -c 8000000 /dev/zero | tr '\\0' a > long.txt".to_owned();
+    scene.reach(Point::Delivering).await;
+    let seen = scene.stack.children();
+    let workflow = scene.process_of(Victim::Workflow, Point::Delivering).await;
+    let gateway = scene.process_of(Victim::Gateway, Point::Delivering).await;
+    signal(gateway, Signal::STOP);
+    scene.release();
+    scene.workflow_has_its_outcome().await;
+    signal(workflow, Signal::KILL);
+    signal(gateway, Signal::CONT);
+    assert_aftermath(scene, LOST, seen).await;
+}
+
+#[tokio::test]
+async fn supervisor_killed_under_an_agent_that_does_not_want_to_end() {
+    let setup = Setup::new().env("ONESHIFT_DRAIN_SECONDS", "100");
+    let mut scene = Scene::start(setup.env("ONESHIFT_REATTACH_SECONDS", "1")).await;
+    scene.besides = "trap '' INT TERM; setsid sleep 1000 > /dev/null 2>&1 & true".to_owned();
+    scene.reach(Point::AgentRuns).await;
+    let mut seen = scene.stack.children();
+    seen.extend(scene.stack.at_work());
+    replace_supervisor(&mut scene, Blow::Killed, &seen).await;
+    assert_aftermath(scene, GONE, seen).await;
+}
