@@ -11,6 +11,7 @@ mod openapi;
 mod process;
 mod quotas;
 mod restart;
+mod salvage;
 mod streams;
 mod support;
 mod worker;

@@ -10,7 +10,8 @@ use service::auth::ClusterTokens;
 use service::client::Endpoint;
 use service::one_shot::{Exit, Job, OneShot, OneShotConfig, Shift};
 use service::protocol::event::{AgentEvent, Encoding, StepEvent, StepState, Stream};
-use service::protocol::request::{ExecuteRequest, PullRequest, WorkflowRequest};
+use service::protocol::outcome::{Changes, Usage};
+use service::protocol::request::{DeliverRequest, ExecuteRequest, PullRequest, WorkflowRequest};
 use service::protocol::{Outcome, Payload, Reason, Step, WorkerId, WorkerKind, WorkspaceId};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
@@ -37,7 +38,17 @@ impl Worker {
 
     /// One that the gateway does not hear of from itself.
     pub(crate) async fn unattached(gateway: &Gateway) -> Self {
-        Self::attached_to(Vec::new(), gateway, WorkerKind::Workflow, None).await
+        Self::attached_to(Vec::new(), gateway, (WorkerKind::Workflow, None), "").await
+    }
+
+    /// A git-pull whose deliveries do what the lines of `script` say.
+    pub(crate) async fn delivering(
+        gateway: &Gateway,
+        workspace: Option<WorkspaceId>,
+        script: &str,
+    ) -> Self {
+        let gateways = vec![gateway.inside()];
+        Self::attached_to(gateways, gateway, (WorkerKind::GitPull, workspace), script).await
     }
 
     pub(crate) async fn start(
@@ -45,14 +56,14 @@ impl Worker {
         kind: WorkerKind,
         workspace: Option<WorkspaceId>,
     ) -> Self {
-        Self::attached_to(vec![gateway.inside()], gateway, kind, workspace).await
+        Self::attached_to(vec![gateway.inside()], gateway, (kind, workspace), "").await
     }
 
     async fn attached_to(
         gateways: Vec<Endpoint>,
         gateway: &Gateway,
-        kind: WorkerKind,
-        workspace: Option<WorkspaceId>,
+        (kind, workspace): (WorkerKind, Option<WorkspaceId>),
+        script: &str,
     ) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
@@ -71,6 +82,7 @@ impl Worker {
         };
         let id = config.id;
         let gate = Arc::new(Semaphore::new(0));
+        let deliver = Deliver { gate: Arc::clone(&gate), script: script.to_owned() };
         let script = Script { gate: Arc::clone(&gate) };
         let (bound, listening) = tokio::sync::oneshot::channel();
         let running = runtime.spawn(async move {
@@ -78,6 +90,7 @@ impl Worker {
             bound.send(listener.local_addr().unwrap()).unwrap();
             let (_stop, stops) = mpsc::channel(1);
             let one_shot = OneShot::new(config).shift(script).shift(Pull).shift(Execute);
+            let one_shot = one_shot.shift(deliver);
             one_shot.run(listener, stops).await.unwrap()
         });
         let url = format!("http://{}", listening.await.unwrap());
@@ -86,6 +99,20 @@ impl Worker {
 
     pub(crate) fn go_on(&self) {
         self.gate.add_permits(1);
+    }
+
+    /// Waits until it has exited by itself.
+    pub(crate) async fn exits(&mut self) -> Exit {
+        (&mut self.exit).await.unwrap()
+    }
+
+    /// As `kill -STOP`: its sockets stay open, and it does nothing, until what is returned is
+    /// dropped.
+    pub(crate) fn freeze(&self) -> std::sync::mpsc::Sender<()> {
+        let (thaw, thawed) = std::sync::mpsc::channel();
+        // Its only thread waits.
+        self.runtime.as_ref().unwrap().spawn(async move { thawed.recv().unwrap_err() });
+        thaw
     }
 
     /// As `kill -9`: all its sockets close, nothing is said.
@@ -121,6 +148,9 @@ impl Shift for Script {
                     let step = StepEvent::new(Step::Execute, StepState::Started);
                     job.emit(Payload::Step(Box::new(step)));
                 }
+                "pulled" => pulled(&job, rest),
+                "used" => used(&job, rest.parse().unwrap()),
+                "deliver" => delivery(&job, rest),
                 "patch" => patch(&job, rest, None),
                 "patchonce" if job.attempt() == 1 => patch(&job, rest, None),
                 "patch64" => patch(&job, rest, Some(Encoding::Base64)),
@@ -152,6 +182,30 @@ impl Shift for Script {
     }
 }
 
+fn pulled(job: &Job, commit: &str) {
+    let mut step = StepEvent::new(Step::Pull, StepState::Completed);
+    (step.commit, step.branch) = (Some(commit.to_owned()), Some("main".to_owned()));
+    step.duration_ms = Some(11);
+    job.emit(Payload::Step(Box::new(step)));
+}
+
+fn used(job: &Job, output_tokens: u64) {
+    let usage = Usage { output_tokens, ..Usage::default() };
+    job.emit(Payload::Agent(AgentEvent::Usage { usage }));
+}
+
+/// Says where a delivery stands; when it is complete, that one file has changed.
+fn delivery(job: &Job, state: &str) {
+    let state: StepState = serde_json::from_value(json!(state)).unwrap();
+    let mut step = StepEvent::new(Step::Deliver, state);
+    if state == StepState::Completed {
+        step.changes = Some(CHANGES);
+    }
+    job.emit(Payload::Step(Box::new(step)));
+}
+
+const CHANGES: Changes = Changes { files: 1, insertions: 2, deletions: 3 };
+
 fn say(job: &Job, text: &str) {
     job.emit(Payload::Agent(AgentEvent::Message { text: text.to_owned() }));
 }
@@ -172,13 +226,61 @@ impl Shift for Pull {
     }
 }
 
+/// An agent that goes on until it is stopped. Its prompt may say that it then takes for ever.
 struct Execute;
 
 impl Shift for Execute {
     type Request = ExecuteRequest;
     const ROUTE: &'static str = "execute";
 
-    async fn run(&self, _: ExecuteRequest, _: Job) -> Outcome {
-        Outcome::completed("executed")
+    async fn run(&self, request: ExecuteRequest, job: Job) -> Outcome {
+        job.emit(Payload::Step(Box::new(StepEvent::new(Step::Execute, StepState::Started))));
+        let stop = job.stopped().await;
+        if request.prompt == "deaf" {
+            std::future::pending().await
+        }
+        say(&job, "last words");
+        let mut outcome = stop.into_outcome();
+        outcome.usage = Some(Usage { output_tokens: 77, ..Usage::default() });
+        outcome.session_id = Some("a session".to_owned());
+        (outcome.exit_code, outcome.result) = (Some(143), Some("not yet".to_owned()));
+        outcome.durations.execute_ms = Some(22);
+        outcome
+    }
+}
+
+struct Deliver {
+    gate: Arc<Semaphore>,
+    script: String,
+}
+
+impl Shift for Deliver {
+    type Request = DeliverRequest;
+    const ROUTE: &'static str = "deliver";
+
+    async fn run(&self, request: DeliverRequest, job: Job) -> Outcome {
+        for line in self.script.lines() {
+            match line.split_once(' ').unwrap_or((line, "")) {
+                ("deliver", "completed") => {
+                    delivery(&job, "completed");
+                    let mut outcome = Outcome::completed("delivered");
+                    outcome.changes = Some(CHANGES);
+                    outcome.durations.deliver_ms = Some(33);
+                    return outcome;
+                }
+                ("deliver", state) => delivery(&job, state),
+                ("patch", text) => patch(&job, text, None),
+                ("base", base) => assert_eq!(request.base.as_deref(), Some(base)),
+                ("fail", _) => return Outcome::failed(Reason::DiskFull, "the disk is full"),
+                ("hold", _) => {
+                    tokio::select! {
+                        stop = job.stopped() => return stop.into_outcome(),
+                        permit = self.gate.acquire() => permit.unwrap().forget(),
+                    }
+                }
+                (other, _) => panic!("{other} is no line of a delivery"),
+            }
+        }
+        std::future::pending().await
     }
 }
