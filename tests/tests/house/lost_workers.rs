@@ -6,13 +6,17 @@ use end_to_end::{Ended, Setup, Stack, eventually, kernel};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-fn kill(id: u32) {
+pub(crate) fn kill(id: u32) {
+    signal(id, Signal::KILL);
+}
+
+pub(crate) fn signal(id: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 /// Reads events up to the first for which `is_wanted` holds, keeping them all.
-async fn until(events: &mut Events, is_wanted: impl Fn(&Frame) -> bool) -> Vec<Frame> {
+pub(crate) async fn until(events: &mut Events, is_wanted: impl Fn(&Frame) -> bool) -> Vec<Frame> {
     let mut frames = Vec::new();
     loop {
         frames.push(events.next().await.unwrap());
@@ -23,7 +27,7 @@ async fn until(events: &mut Events, is_wanted: impl Fn(&Frame) -> bool) -> Vec<F
 }
 
 /// The process that has the one job that is running, by its line in the log.
-async fn busy(stack: &Stack, service: &str, before: &[u32]) -> u32 {
+pub(crate) async fn busy(stack: &Stack, service: &str, before: &[u32]) -> u32 {
     let begins = |line: &&String| line.starts_with(service) && line.contains("the job begins");
     eventually("the worker has begun", async || stack.log().iter().find(begins).map(drop)).await;
     // With one worker of the kind, it is the one that was there before the job.
@@ -31,7 +35,7 @@ async fn busy(stack: &Stack, service: &str, before: &[u32]) -> u32 {
     before[0]
 }
 
-fn server() -> GitServer {
+pub(crate) fn server() -> GitServer {
     let server = GitServer::start();
     server.repository("demo", |repository| {
         repository.file("a.txt", "a\n").noise("noise", 4_000).commit("first");
@@ -78,9 +82,10 @@ async fn a_git_pull_lost_before_the_agent_began_costs_only_an_attempt() {
     stack.at_full_strength().await;
 }
 
-const WAITING: &str = "echo half > half.txt; (setsid sleep 1000 &); sleep 1000 & echo ready; wait";
+pub(crate) const WAITING: &str =
+    "echo half > half.txt; (setsid sleep 1000 &); sleep 1000 & echo ready; wait";
 
-fn is_ready(frame: &Frame) -> bool {
+pub(crate) fn is_ready(frame: &Frame) -> bool {
     frame.data.contains("\"text\":\"ready\"")
 }
 

@@ -13,5 +13,6 @@ mod lost_workers;
 mod readme;
 mod real_agent;
 mod resume;
+mod salvage;
 mod secrets;
 mod stand_alone;
