@@ -44,6 +44,14 @@ enum Written {
     Changed(Changed),
 }
 
+/// Why a batch was not committed.
+enum Failure {
+    /// Nothing can be written for now: somebody else has the file.
+    Store(StoreError),
+    /// These requests cannot be, at least not together.
+    Requests(StoreError),
+}
+
 pub(super) struct Writer {
     connection: Connection,
     max_event_bytes: u64,
@@ -119,22 +127,27 @@ impl Writer {
     fn commit_all(&mut self, batch: Vec<Request>) {
         match self.commit(&batch) {
             Ok(written) => self.tell(batch, written),
-            Err(error) if batch.len() == 1 => {
+            Err(Failure::Requests(_)) if batch.len() > 1 => {
+                batch.into_iter().for_each(|request| self.commit_all(vec![request]));
+            }
+            Err(Failure::Store(error) | Failure::Requests(error)) => {
                 tracing::error!(%error, "the store cannot be written");
                 batch.into_iter().for_each(|request| request.refuse(&error));
             }
-            Err(_) => batch.into_iter().for_each(|request| self.commit_all(vec![request])),
         }
     }
 
-    fn commit(&mut self, batch: &[Request]) -> Result<Vec<(Written, Option<Chunk>)>, StoreError> {
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    fn commit(&mut self, batch: &[Request]) -> Result<Vec<(Written, Option<Chunk>)>, Failure> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| Failure::Store(error.into()))?;
+        let requests = |error: rusqlite::Error| Failure::Requests(error.into());
         let max = self.max_event_bytes;
         let written: rusqlite::Result<Vec<_>> =
             batch.iter().map(|request| request.write(&transaction, max)).collect();
-        let written = written?;
-        transaction.commit()?;
+        let written = written.map_err(requests)?;
+        transaction.commit().map_err(requests)?;
         self.counts.add(batch.len());
         let has_wiped =
             |(it, _): &(Written, _)| matches!(it, Written::Changed(changed) if changed.has_wiped);
