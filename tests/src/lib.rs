@@ -28,5 +28,5 @@ pub use git_server::GitServer;
 pub use model::Model;
 pub use process::{Launch, Process};
 pub use small_disk::SmallDisk;
-pub use stack::{Ended, Setup, Stack};
+pub use stack::{Ended, Setup, Stack, free_port};
 pub use wait::eventually;

@@ -19,7 +19,7 @@ use crate::wait::eventually;
 use crate::{http, kernel};
 
 use setup::Place;
-pub use setup::{API_KEY, Setup};
+pub use setup::{API_KEY, Setup, free_port};
 
 const KINDS: [&str; 3] = ["workflow", "git-pull", "claude-exec"];
 

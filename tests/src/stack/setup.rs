@@ -127,7 +127,11 @@ pub const API_KEY: &str = "sk-ant-loopback-0123456789";
 
 /// A port that is free, and outside the range that the kernel gives to outgoing connections, so
 /// that a gateway that is started again finds it free again.
-fn free_port() -> u16 {
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Test processes that run at the same time start at different places.
     let start = u16::try_from(std::process::id() % 600).expect("it is less than 600") * 20;

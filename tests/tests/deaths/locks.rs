@@ -10,23 +10,23 @@ use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::oneshot;
 
-/// The lock of a job's folder.
+/// The lock of a file or folder: a job's, or the one by which a gateway has its store.
 #[derive(Debug)]
-pub(crate) struct FolderLock {
-    _folder: File,
+pub(crate) struct FileLock {
+    _file: File,
 }
 
-impl FolderLock {
+impl FileLock {
     /// Queues for it, behind whoever has it; what this returns resolves when the test has it.
-    pub(crate) async fn queue_for(folder: &Path) -> impl Future<Output = Self> + use<> {
-        let folder = File::open(folder).unwrap();
-        let inode = folder.metadata().unwrap().ino();
+    pub(crate) async fn queue_for(path: &Path) -> impl Future<Output = Self> + use<> {
+        let file = File::open(path).unwrap();
+        let inode = file.metadata().unwrap().ino();
         let (send, receive) = oneshot::channel();
         // A thread of its own: one of the runtime's would keep a failed test from ending.
         thread::spawn(move || {
-            let taken = flock(&folder, FlockOperation::LockExclusive);
+            let taken = flock(&file, FlockOperation::LockExclusive);
             // An error means that the test is over.
-            let _ = send.send(taken.map(|()| Self { _folder: folder }));
+            let _ = send.send(taken.map(|()| Self { _file: file }));
         });
         eventually("the test waits in line", async || is_waited_for(inode).then_some(())).await;
         async { receive.await.unwrap().unwrap() }
@@ -55,25 +55,16 @@ impl StoreLock {
     }
 }
 
-/// The gateway's own lock, as of a second gateway.
-#[derive(Debug)]
-pub(crate) struct GatewayLock {
-    _file: File,
-}
-
-impl GatewayLock {
-    /// Takes it, unless somebody has it.
-    pub(crate) fn try_take(data: &Path) -> Option<Self> {
-        let file = File::open(data.join("oneshift.lock")).unwrap();
-        is_free(&file).then_some(Self { _file: file })
-    }
+/// The file by whose lock a gateway has its store.
+pub(crate) fn gateway_lock(data: &Path) -> PathBuf {
+    data.join("oneshift.lock")
 }
 
 fn database(data: &Path) -> PathBuf {
     data.join("oneshift.db")
 }
 
-/// Takes the lock of an open file or folder, if nobody has it.
+/// Takes the lock of an open file or folder, if nobody has it, until it is closed.
 fn is_free(file: &File) -> bool {
     flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
@@ -89,7 +80,9 @@ pub(crate) fn held_in(workspace: &Path) -> Vec<PathBuf> {
 
 /// Whether the store of a gateway that has ended is whole and nobody's.
 pub(crate) fn assert_store_is_free(data: &Path) {
-    assert!(GatewayLock::try_take(data).is_some(), "the store's lock is left behind");
+    let lock = File::open(gateway_lock(data)).unwrap();
+    assert!(is_free(&lock), "the store's lock is left behind");
+    drop(lock);
     // A copy, since SQLite follows every link, and the one to another program's disk leads astray.
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(data).unwrap().flatten() {

@@ -8,6 +8,7 @@ mod edges;
 mod follower;
 mod full_disk;
 mod killed;
+mod locked_store;
 mod locks;
 mod point;
 mod scene;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::follower::Follower;
-use crate::locks::{FolderLock, StoreLock};
+use crate::locks::{FileLock, StoreLock};
 use crate::point::{Point, Victim};
 
 /// What a real CLI says last, and then lingers.
@@ -31,7 +31,7 @@ pub(crate) struct Scene {
     access: Access,
     /// What the agent does besides, as a shell's commands.
     pub(crate) besides: String,
-    locks: (Option<FolderLock>, Option<StoreLock>),
+    locks: (Option<FileLock>, Option<StoreLock>),
     /// A client that does not read on: its stream, what it has read, and the job.
     reader: Option<(Events, Frame, String)>,
     /// The job that the scene is about, once it is submitted.
@@ -126,7 +126,7 @@ impl Scene {
         self.reach_program("agent").await;
         let job = self.job.as_ref().expect("it was submitted");
         // Behind claude-exec, which has the lock, and before any git-pull asks for it.
-        let waiting = FolderLock::queue_for(&self.stack.job_folder(&job.job)).await;
+        let waiting = FileLock::queue_for(&self.stack.job_folder(&job.job)).await;
         self.open("agent");
         job.until_step("deliver").await;
         self.locks.0 = Some(waiting.await);
@@ -242,7 +242,8 @@ impl Scene {
         eventually(&format!("somebody waits before the gate {gate}"), arrived).await;
     }
 
-    fn open(&self, gate: &str) {
+    /// Lets those pass that wait before a gate.
+    pub(crate) fn open(&self, gate: &str) {
         fs::write(self.file(gate), "").unwrap();
     }
 
