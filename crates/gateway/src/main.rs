@@ -85,8 +85,9 @@ async fn run(config: Config) -> Result<(), Failure> {
     let address = config.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|cause| Failure::Listen { address, cause })?;
-    tracing::info!("listening on {}", listener.local_addr()?);
+    // Before anybody is told of the address: who knows it may send a signal.
     let mut signals = StopSignals::listen()?;
+    tracing::info!("listening on {}", listener.local_addr()?);
     gateway::serve(config, listener, async move { signals.next().await }).await?;
     Ok(())
 }

@@ -58,13 +58,14 @@ async fn run(worker: OneShot) -> std::io::Result<Exit> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })?;
+    // Before anybody is told of the address: who knows it may send a signal.
+    let mut signals = StopSignals::listen()?;
     tracing::info!("listening on {}", listener.local_addr()?);
     if worker.config().cluster_token.is_none() && !address.ip().is_loopback() {
         tracing::warn!(
             "ONESHIFT_CLUSTER_TOKEN is not set: whoever can reach {address} may give this worker a job"
         );
     }
-    let mut signals = StopSignals::listen()?;
     let (stop, stops) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
