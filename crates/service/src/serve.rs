@@ -25,9 +25,9 @@ use seats::{Seat, Seats};
 /// A request's head arrives in one packet or two; who takes longer is broken or hostile.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What is held in memory for a client that does not take it yet, beside the event that it is being
-/// sent; and the largest head of a request.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// What is held for a client that does not take it yet, here and once more in the kernel, beside the
+/// event that it is being sent. It is also the largest head of a request.
+const BUFFER_BYTES: u16 = 32 * 1024;
 
 /// What a service bears.
 #[derive(Clone, Copy, Debug)]
@@ -98,9 +98,11 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 fn set_up(stream: &TcpStream, unread: Duration) {
     // Events are small and must not wait for each other.
     let _ = stream.set_nodelay(true);
+    let socket = socket2::SockRef::from(stream);
     // Something is sent at least every few seconds, so this ends every stream that nobody takes.
-    let milliseconds = u32::try_from(unread.as_millis()).unwrap_or(u32::MAX);
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds);
+    let _ = socket.set_tcp_user_timeout(Some(unread));
+    // Else the kernel keeps megabytes for each of them, and has too little for all others in the end.
+    let _ = socket.set_tcp_notsent_lowat(BUFFER_BYTES.into());
 }
 
 fn connection(
@@ -124,7 +126,7 @@ fn connection(
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(BUFFER_BYTES)
+        .max_buf_size(BUFFER_BYTES.into())
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
 }
 

@@ -259,16 +259,19 @@ pub(super) fn append(
     frames: &[Frame],
     is_end: bool,
 ) -> rusqlite::Result<Chunk> {
-    let chunk = Chunk::encode(last_event, frames, is_end);
+    let (whole, pieces) = Chunk::encode(last_event, frames, is_end);
     let sql = "INSERT INTO events (job, first, last, is_end, frames) VALUES (?, ?, ?, ?, ?)";
-    connection.prepare_cached(sql)?.execute(params![
-        job.row,
-        signed(chunk.first),
-        signed(chunk.last),
-        chunk.is_end,
-        &chunk.frames[..],
-    ])?;
-    Ok(chunk)
+    let mut insert = connection.prepare_cached(sql)?;
+    for piece in pieces {
+        insert.execute(params![
+            job.row,
+            signed(piece.first),
+            signed(piece.last),
+            piece.is_end,
+            &piece.frames[..],
+        ])?;
+    }
+    Ok(whole)
 }
 
 /// Notes in the job's own row what was appended.

@@ -17,7 +17,7 @@ use crate::job_ref::JobRef;
 pub(super) const KEY_LIFETIME_MS: i64 = 24 * 3600 * 1000;
 
 /// Replay reads events in portions of about this size, so that a slow follower holds little.
-const PORTION_BYTES: usize = 64 * 1024;
+const PORTION_BYTES: usize = 32 * 1024;
 
 /// A page of jobs ends early when their requests are as large as this together.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
