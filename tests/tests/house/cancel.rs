@@ -107,3 +107,38 @@ async fn a_job_outlives_its_follower_unless_that_asked_for_the_opposite() {
     let ended = whole(&stack, &job).await;
     assert_eq!(ended.outcome["state"], "cancelled", "{}", ended.outcome);
 }
+
+#[tokio::test]
+async fn a_step_that_is_stopped_says_why_and_not_that_somebody_cancelled_it() {
+    let (stack, (server, _)) = (Setup::new().sizes(2, 2, 2).start().await, server());
+    let before = stack.processes("workflow");
+    let request = |on_conflict: &str| {
+        let concurrency = json!({"key": "k", "onConflict": on_conflict});
+        let (prompt, url) = ("echo ready; sleep 1000", server.url(Access::Public, "demo"));
+        json!({"prompt": prompt, "repoUrl": url, "concurrency": concurrency})
+    };
+    let mut older = stack.submit(&request("queue")).await;
+    let ready = older.until(|frame| frame.data.contains("\"text\":\"ready\"")).await.json();
+    let mut newer = stack.submit(&request("replace")).await;
+    older.rest().await;
+    let ended = whole(&stack, ready["jobId"].as_str().unwrap()).await;
+    assert_eq!(ended.ending(), "cancelled superseded", "{}", ended.outcome);
+    let why = |ended: &Ended| {
+        let steps = ended.events("step");
+        let failed = steps.iter().find(|step| step["state"] == "failed").unwrap();
+        assert_eq!(failed["step"], "execute", "{failed}");
+        (failed["reason"].clone(), failed["message"].as_str().unwrap().to_owned())
+    };
+    let (reason, message) = why(&ended);
+    assert_eq!((reason, message.contains("newer job")), (json!("superseded"), true), "{message}");
+    let ready = newer.until(|frame| frame.data.contains("\"text\":\"ready\"")).await.json();
+    // The one of the older job has exited.
+    let there = stack.processes("workflow");
+    let busy = before.iter().find(|id| there.contains(id)).unwrap();
+    crate::lost_workers::signal(*busy, rustix::process::Signal::TERM);
+    newer.rest().await;
+    let ended = whole(&stack, ready["jobId"].as_str().unwrap()).await;
+    assert_eq!(ended.ending(), "failed worker_stopped", "{}", ended.outcome);
+    let (reason, message) = why(&ended);
+    assert_eq!((reason, message.contains("told to stop")), (json!("worker_stopped"), true));
+}

@@ -53,7 +53,7 @@ impl Stop {
         let message = match reason {
             Reason::CancelRequested => "the caller cancelled the job",
             Reason::Superseded => "a newer job with the same concurrency key took its place",
-            Reason::CallerLost => "the caller went away, and had asked for the job's end then",
+            Reason::CallerLost => "the caller went away",
             Reason::WorkerStopped => "the worker that has the whole job was told to stop",
             Reason::WorkerLost => "the worker that had the whole job was taken for lost",
             _ => return Self::new(reason, format!("the job was asked to end: {reason}")),

@@ -55,6 +55,8 @@ impl Salvage {
                 Ok(outcome) if outcome.changes.is_some() => {
                     return Ok(Delivered::Now(Box::new(outcome)));
                 }
+                // It was only that worker which had to end.
+                Ok(outcome) if outcome.retryable => sleep(PAUSE).await,
                 Ok(outcome) => return Err(outcome.message),
                 Err(ClientError::Rejected { status: 400..=499, body, .. }) => {
                     return Err(format!("git-pull refuses: {}", body.error.message));
