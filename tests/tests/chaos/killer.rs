@@ -46,6 +46,15 @@ struct Hanging {
     then: Signal,
 }
 
+/// Whom to strike, and how.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    is_supervisor: bool,
+    /// Which of the others, as a place in a circle of them.
+    who: u64,
+    way: Way,
+}
+
 /// How a victim is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -68,6 +77,22 @@ impl Way {
     }
 }
 
+impl Choice {
+    /// Always draws as often, so that a seed repeats its choices.
+    fn random(random: &mut Random) -> Self {
+        let is_supervisor = random.one_in(SUPERVISOR_ONE_IN);
+        let who = random.below(u64::MAX);
+        let (way, pause) = (random.below(20), 500 + random.below(MOMENT_MS - 500));
+        let way = match way {
+            0 | 1 => Way::Terminate,
+            2 | 3 => Way::Pause(Duration::from_millis(pause)),
+            4 => Way::Hang,
+            _ => Way::Kill,
+        };
+        Self { is_supervisor, who, way }
+    }
+}
+
 impl Killer {
     pub(crate) fn new(seed: u64, pause: Duration, spared: &'static [&'static str]) -> Self {
         let (hanging, victims, log) = (Vec::new(), Victims::default(), Vec::new());
@@ -83,29 +108,17 @@ impl Killer {
             ticks.tick().await;
             orphans::bury();
             self.release(Instant::now());
-            // Always as many draws, so that a seed repeats them.
-            let is_supervisor = self.random.one_in(SUPERVISOR_ONE_IN);
-            let (who, way) = (self.random.below(u64::MAX), self.way());
-            if is_supervisor && !self.spared.contains(&"oneshift") {
-                self.strike_supervisor(stack, way).await;
+            let choice = Choice::random(&mut self.random);
+            if choice.is_supervisor && !self.spared.contains(&"oneshift") {
+                self.strike_supervisor(stack, choice.way).await;
             } else {
-                self.strike_child(stack, who, way);
+                self.strike_child(stack, choice);
             }
         }
         self.release(Instant::now() + LONG);
     }
 
-    fn way(&mut self) -> Way {
-        let (way, pause) = (self.random.below(20), 500 + self.random.below(MOMENT_MS - 500));
-        match way {
-            0 | 1 => Way::Terminate,
-            2 | 3 => Way::Pause(Duration::from_millis(pause)),
-            4 => Way::Hang,
-            _ => Way::Kill,
-        }
-    }
-
-    fn strike_child(&mut self, stack: &Stack, who: u64, way: Way) {
+    fn strike_child(&mut self, stack: &Stack, Choice { who, way, .. }: Choice) {
         let mut children = stack.children();
         children.retain(|child| !self.spared.contains(&child.name.as_str()));
         // By kind and age, so that a seed repeats its choices as far as the machine allows.
@@ -200,5 +213,27 @@ impl fmt::Display for Victims {
             separator = "; ";
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::chaos::{SECONDS, SEED};
+
+    #[test]
+    fn the_seed_of_plain_runs_strikes_everybody_in_every_way() {
+        // What is left of the time when `oneshift up` has been started again each time.
+        let ticks = SECONDS * 5 * 2 / 3;
+        let mut random = Random::new(SEED);
+        let (above, below): (Vec<_>, Vec<_>) =
+            (0..ticks).map(|_| Choice::random(&mut random)).partition(|it| it.is_supervisor);
+        let ways = |choices: &[Choice]| -> BTreeSet<_> {
+            choices.iter().map(|choice| choice.way.name()).collect()
+        };
+        assert_eq!(ways(&below).len(), 4, "{below:?}");
+        assert_eq!(ways(&above).len(), 3, "{above:?}");
     }
 }

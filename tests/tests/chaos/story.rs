@@ -8,15 +8,18 @@ use crate::verdict::Verdict;
 /// What the events of an ended job say.
 #[derive(Debug, Default)]
 pub(crate) struct Story {
-    pub(crate) job: String,
     /// How often it was queued again as a retry that its caller allowed.
     pub(crate) retries: u64,
     /// The last attempt that began; 0 if none did.
     pub(crate) last_attempt: u64,
-    /// Whether the agent began in the last attempt.
+    /// Whether the agent began in the last attempt, or may have, and in how many it did.
     pub(crate) has_agent_begun: bool,
-    /// Whether any of its attempts ended with the loss of a worker.
-    pub(crate) has_lost_a_worker: bool,
+    pub(crate) agents: u64,
+    /// Whether an attempt was given up although its agent may have gone on: its worker was lost, or
+    /// did not end it.
+    pub(crate) is_given_up: bool,
+    /// Whether it says that the last attempt's changes could not be salvaged.
+    pub(crate) is_unsalvaged: bool,
     pub(crate) outcome: Value,
 }
 
@@ -36,7 +39,7 @@ impl Story {
         if frames.iter().filter(|frame| frame.event == "accepted").count() != 1 {
             verdict.doubled.push(format!("{job}: not accepted exactly once"));
         }
-        let mut story = Self { job: job.to_owned(), ..Self::default() };
+        let mut story = Self::default();
         for frame in frames {
             let data = frame.json();
             if data["jobId"] != job || data["type"] != frame.event.as_str() {
@@ -56,24 +59,32 @@ impl Story {
                 let reason = data["reason"].as_str().unwrap_or_default();
                 let is_retry = reason.starts_with("retry ");
                 self.retries += u64::from(is_retry);
-                self.has_lost_a_worker |= is_retry || reason.starts_with("attempt ");
+                self.is_given_up |= is_retry || reason.starts_with("attempt ");
             }
             "started" => {
                 let attempt = data["attempt"].as_u64().unwrap_or_default();
                 let is_next = attempt > self.last_attempt;
                 self.last_attempt = attempt;
-                self.has_agent_begun = false;
+                (self.has_agent_begun, self.is_unsalvaged) = (false, false);
                 return is_next;
             }
             "step" if data["step"] == "execute" && data["state"] == "started" => {
                 let is_first = !self.has_agent_begun;
                 self.has_agent_begun = true;
+                self.agents += 1;
                 return is_first && self.last_attempt > 0;
+            }
+            // A gateway that salvages has found out about the agent by itself.
+            "step" if data["step"] == "deliver" => self.has_agent_begun = true,
+            "agent" if data["code"] == "salvage_failed" => {
+                self.has_agent_begun = true;
+                self.is_unsalvaged = true;
             }
             "completed" | "failed" | "cancelled" => {
                 self.outcome = data["outcome"].clone();
-                let reason = data["outcome"]["reason"].as_str().unwrap_or_default();
-                self.has_lost_a_worker |= reason.starts_with("worker_") || reason == "caller_lost";
+                self.has_agent_begun |= self.outcome["durations"]["executeMs"].is_u64();
+                let is_told = self.outcome["exitCode"].is_i64();
+                self.is_given_up |= self.has_agent_begun && !is_told;
                 return self.outcome["state"] == event;
             }
             _ => {}

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::agent::{Notes, Overlap};
 use crate::crowd::Submitted;
 use crate::door::{Door, Followed, ending};
-use crate::plan::Evidence;
+use crate::plan::{Evidence, Plan};
 use crate::say;
 use crate::story::Story;
 
@@ -29,16 +29,16 @@ pub(crate) struct Verdict {
     pub(crate) retries: u64,
     /// Times that a follower came back.
     pub(crate) resumed: u32,
-    /// Jobs that ended without the patch of what their agent had written.
-    pub(crate) unsalvaged: Vec<String>,
-    /// Jobs whose agents ran once more than their callers allowed.
+    /// Jobs that say why there is no patch of what their agent had written.
+    pub(crate) unsalvaged: u32,
+    /// Jobs whose agents ran once more than their retries allow.
     pub(crate) reruns: Vec<String>,
-    /// Jobs that ran while an agent of another job with their key, whose worker was lost, still did.
+    /// Jobs that ran beside another one with the same key whose worker was lost.
     pub(crate) overlaps: Vec<String>,
     /// Accepted jobs that are unknown, have not ended, or "completed" without what the agent did.
     pub(crate) lost: Vec<String>,
-    /// Jobs with two terminal events, more runs than attempts or two at a time, or a second job
-    /// under their key.
+    /// Jobs with two terminal events, more runs than attempts, two runs at a time, a run beside one
+    /// of another job with the same concurrency key, or a second job under their idempotency key.
     pub(crate) doubled: Vec<String>,
     /// Streams whose ids are not 1, 2, 3, …, and followers that saw something else than is stored.
     pub(crate) gaps: Vec<String>,
@@ -53,17 +53,16 @@ impl Verdict {
     pub(crate) fn report(&self, name: &str) {
         let Self { retries, resumed, unsalvaged, reruns, overlaps, .. } = self;
         let Self { lost, doubled, gaps, wrong, leftovers, .. } = self;
-        for line in [unsalvaged, reruns, overlaps].into_iter().flatten() {
+        for line in reruns.iter().chain(overlaps) {
             say(&format!("{name}: {line}"));
         }
         say(&format!("{name}: {:?}", self.endings));
-        let [unsalvaged, reruns, overlaps] = [unsalvaged, reruns, overlaps].map(Vec::len);
+        let [reruns, overlaps] = [reruns, overlaps].map(Vec::len);
         let all = [lost, doubled, gaps, wrong, leftovers];
         let [lost, doubled, gaps, wrong, leftovers] = all.map(Vec::len);
         say(&format!(
             "{name}: {} jobs, {retries} retries, {resumed} resumed streams, {unsalvaged} unsalvaged, \
-             {reruns} run again unasked, {overlaps} overlaps after a loss; lost {lost}, doubled \
-             {doubled}, gaps {gaps}, wrong {wrong}, leftovers {leftovers}",
+             {reruns} run again unasked, {overlaps} overlaps; lost {lost}, doubled {doubled}, gaps {gaps}, wrong {wrong}, leftovers {leftovers}",
             self.endings.values().sum::<u32>(),
         ));
     }
@@ -88,18 +87,26 @@ impl Verdict {
         verdict.drain(door).await;
         let ages = verdict.count(door, &all).await;
         let replaced = replaced(&all, &ages);
-        let mut losses = BTreeSet::new();
+        let mut given_up = BTreeSet::new();
         for submitted in all {
             let again = door.submit(&submitted.key, &submitted.request).await;
             if again != submitted.job {
                 verdict.doubled.push(format!("{}: {} and {again}", submitted.key, submitted.job));
             }
             let is_replaced = replaced.contains(&submitted.job);
-            let story = verdict.look_at(door, submitted, is_replaced, notes).await;
-            losses.extend(story.filter(|story| story.has_lost_a_worker).map(|story| story.job));
+            let job = submitted.job.clone();
+            if let Some(story) = verdict.look_at(door, submitted, is_replaced, notes).await
+                && story.is_given_up
+            {
+                given_up.insert(job);
+            }
         }
         verdict.doubled.extend(notes.doubled().iter().map(|job| format!("{job}: two at a time")));
-        verdict.judge_overlaps(notes.overlaps(), &losses);
+        for Overlap { earlier, later } in notes.overlaps() {
+            let is_excused = given_up.contains(&earlier);
+            let line = format!("{later} ran while {earlier} with the same key did");
+            if is_excused { &mut verdict.overlaps } else { &mut verdict.doubled }.push(line);
+        }
         stack.at_full_strength().await;
         verdict
     }
@@ -171,7 +178,19 @@ impl Verdict {
             self.wrong.push(format!("{job}: {evidence:?} of {plan:?}; {story:?}; {view}"));
         }
         self.look_at_runs(job, &evidence, notes);
-        self.look_at_patch(door, &submitted, &ending, notes).await;
+        // In the last attempt, whose checkout is the one that counts.
+        let runs = notes.of(job);
+        let has_written = runs.has_written && story.has_agent_begun && runs.count >= story.agents;
+        match door.patch(job).await {
+            Some(patch) if is_work_of(plan, &patch) => {}
+            Some(patch) => self.wrong.push(format!("{job}: {ending} with another patch: {patch}")),
+            None if ending == "completed" => self.lost.push(format!("{job}: completed, no patch")),
+            None if has_written && story.is_unsalvaged => self.unsalvaged += 1,
+            None if has_written => {
+                self.lost.push(format!("{job}: {ending} without a patch, nor a word on why"));
+            }
+            None => {}
+        }
         if let Some(follower) = submitted.follower {
             match timeout(FOLLOWER, follower).await {
                 Ok(followed) => self.compare(job, &stored, &followed.expect("no follower panics")),
@@ -194,31 +213,6 @@ impl Verdict {
         }
     }
 
-    /// The patch must be the agent's work, once, and there whenever there was any.
-    async fn look_at_patch(
-        &mut self,
-        door: &Door,
-        submitted: &Submitted,
-        ending: &str,
-        notes: &Notes,
-    ) {
-        let job = &submitted.job;
-        match door.patch(job).await {
-            Some(patch) => {
-                let files = patch.matches("diff --git ").count();
-                let mark = format!("+{}\n", submitted.plan.mark());
-                if files != 1 || patch.matches(&mark).count() != 1 {
-                    self.lost.push(format!("{job}: {ending} with another patch: {patch}"));
-                }
-            }
-            None if ending == "completed" => self.lost.push(format!("{job}: completed, no patch")),
-            None if notes.of(job).has_written => {
-                self.unsalvaged.push(format!("{job}: {ending} without a patch"));
-            }
-            None => {}
-        }
-    }
-
     fn compare(&mut self, job: &str, stored: &Followed, followed: &Followed) {
         self.resumed += followed.connections.saturating_sub(1);
         if followed.frames != stored.frames {
@@ -227,14 +221,12 @@ impl Verdict {
             self.gaps.push(format!("{job}: its follower saw {ids:?} of {stored}"));
         }
     }
+}
 
-    fn judge_overlaps(&mut self, overlaps: Vec<Overlap>, losses: &BTreeSet<String>) {
-        for Overlap { earlier, later } in overlaps {
-            let line = format!("{later} ran while {earlier} with the same key did");
-            let was_lost = losses.contains(&earlier);
-            if was_lost { &mut self.overlaps } else { &mut self.doubled }.push(line);
-        }
-    }
+/// Whether the patch is what the agent did, once.
+fn is_work_of(plan: &Plan, patch: &str) -> bool {
+    let mark = format!("+{}\n", plan.mark());
+    patch.matches("diff --git ").count() == 1 && patch.matches(&mark).count() == 1
 }
 
 /// The jobs whose places a later one was to take.
