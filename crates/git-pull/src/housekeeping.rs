@@ -4,6 +4,8 @@
 //! It runs on a thread of its own while the worker waits for its job. It may be cut off at any
 //! point by the worker's exit; the next worker goes on from there.
 
+mod steady;
+
 use std::collections::HashSet;
 use std::fs;
 use std::io;
@@ -55,7 +57,8 @@ impl Limits {
 /// Starts tidying up in the background.
 pub(crate) fn start(workspace: Workspace, limits: Limits) {
     let tidy_up = move || {
-        if let Err(fault) = tidy(&workspace, limits, SystemTime::now()) {
+        let now = steady::now(&lock_path(&workspace), limits.retention.max(LITTER_AGE));
+        if let Err(fault) = tidy(&workspace, limits, now) {
             tracing::warn!("the workspace cannot be tidied up: {fault}");
         }
     };
@@ -67,15 +70,18 @@ pub(crate) fn start(workspace: Workspace, limits: Limits) {
 
 /// Removes what is beyond the limits; does nothing when another worker is at it.
 pub(crate) fn tidy(workspace: &Workspace, limits: Limits, now: SystemTime) -> Result<(), Fault> {
-    let Some(_lock) = Lock::try_now(&workspace.cache().join("housekeeping.lock"))? else {
-        return Ok(());
-    };
+    let Some(_lock) = Lock::try_now(&lock_path(workspace))? else { return Ok(()) };
     let tidy = || {
         remove_old_jobs(workspace, limits.retention, now)?;
         remove_litter(&workspace.cache(), now)
     };
     tidy().map_err(Fault::io("remove what is old"))?;
     shrink(workspace, limits.cache_bytes)
+}
+
+/// The file that is locked meanwhile; it holds a note about the clock.
+fn lock_path(workspace: &Workspace) -> PathBuf {
+    workspace.cache().join("housekeeping.lock")
 }
 
 fn remove_old_jobs(workspace: &Workspace, age: Duration, now: SystemTime) -> io::Result<()> {
