@@ -33,6 +33,9 @@ pub(crate) const UNTOUCHED: Promise =
 /// Its agent had not begun: it is queued again, and completes.
 pub(crate) const AGAIN: Promise = Promise { attempts: 2, ..UNTOUCHED };
 
+/// Its agent had begun, and the job allows a second run.
+pub(crate) const RETRIED: Promise = Promise { runs: 2, ..AGAIN };
+
 /// Its agent had begun: it is not run a second time; what it had done by then becomes the patch.
 pub(crate) const LOST: Promise =
     Promise { endings: &["failed worker_lost"], patch: HALF, ..UNTOUCHED };
@@ -59,7 +62,11 @@ pub(crate) const FULL_BEFORE: Promise = Promise { runs: 0, ..FULL };
 /// Lets the job go on, waits for its end, and checks everything that was promised.
 ///
 /// `seen` are the processes that were there before the death.
-pub(crate) async fn assert_aftermath(mut scene: Scene, promise: Promise, seen: Vec<kernel::Seen>) {
+pub(crate) async fn assert_aftermath(
+    mut scene: Scene,
+    promise: Promise,
+    seen: Vec<kernel::Seen>,
+) -> Ended {
     scene.release();
     let job = scene.job.take().expect("the job was submitted").end().await;
     assert_kept(&scene, &job, promise).await;
@@ -73,6 +80,7 @@ pub(crate) async fn assert_aftermath(mut scene: Scene, promise: Promise, seen: V
     scene.stack.at_full_strength().await;
     assert_tidy(&scene).await;
     assert_nothing_outlives(scene, seen).await;
+    job
 }
 
 /// The job ended as promised, and all that read its events read the same.

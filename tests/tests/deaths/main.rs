@@ -4,6 +4,7 @@
 
 mod aftermath;
 mod cell;
+mod clock;
 mod edges;
 mod follower;
 mod full_disk;

@@ -31,6 +31,8 @@ pub(crate) struct Scene {
     access: Access,
     /// What the agent does besides, as a shell's commands.
     pub(crate) besides: String,
+    /// How often the job may be tried again.
+    pub(crate) retries: u32,
     locks: (Option<FileLock>, Option<StoreLock>),
     /// A client that does not read on: its stream, what it has read, and the job.
     reader: Option<(Events, Frame, String)>,
@@ -59,7 +61,18 @@ impl Scene {
         let (access, locks) = (Access::Public, (None, None));
         let (reader, job, earlier) = (None, None, None);
         let besides = "true".to_owned();
-        let scene = Self { stack, server, folder, access, besides, locks, reader, job, earlier };
+        let scene = Self {
+            stack,
+            server,
+            folder,
+            access,
+            besides,
+            retries: 0,
+            locks,
+            reader,
+            job,
+            earlier,
+        };
         scene.write_claude(&claude);
         scene
     }
@@ -185,7 +198,7 @@ impl Scene {
         let runs = self.file("runs").display().to_string();
         let (besides, wait) = (&self.besides, self.pass("agent"));
         let prompt = format!("echo run >> '{runs}'; {besides}; {CHANGE}; {wait}; echo b > b.txt");
-        json!({"prompt": prompt, "repoUrl": self.url()})
+        json!({"prompt": prompt, "repoUrl": self.url(), "retries": self.retries})
     }
 
     /// Lets go of everything that holds the job.
