@@ -9,6 +9,7 @@ mod bound;
 mod change;
 mod error;
 mod insert;
+mod list;
 mod lock;
 mod query;
 mod readers;
@@ -33,7 +34,8 @@ pub(crate) use change::{Change, Changed, Transition, now};
 pub use error::OpenError;
 pub(crate) use error::StoreError;
 pub(crate) use insert::{Idempotency, NewRecord};
-pub(crate) use query::{Filter, OpenJob, Record};
+pub(crate) use list::Filter;
+pub(crate) use query::{OpenJob, Record};
 use readers::Readers;
 use writer::{Request, Work};
 

@@ -1,10 +1,10 @@
 //! What can be asked of the store.
 
 use jiff::Timestamp;
-use rusqlite::types::{ToSql, Type};
+use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Row};
 use serde::de::DeserializeOwned;
-use service::protocol::job::{Job, JobState};
+use service::protocol::job::Job;
 use service::protocol::{JobId, Reason, WorkerId};
 
 use super::error::StoreError;
@@ -18,9 +18,6 @@ pub(super) const KEY_LIFETIME_MS: i64 = 24 * 3600 * 1000;
 
 /// Replay reads events in portions of about this size, so that a slow follower holds little.
 const PORTION_BYTES: usize = 32 * 1024;
-
-/// A page of jobs ends early when their requests are as large as this together.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A job as it is shown, with what is needed to read on.
 #[derive(Clone, Debug)]
@@ -56,48 +53,21 @@ pub(crate) struct Mark {
     pub(crate) has_started: bool,
 }
 
-/// Which jobs to list, newest first.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
-    pub(crate) token: Option<String>,
-    pub(crate) state: Option<JobState>,
-    pub(crate) label: Option<(String, String)>,
-    pub(crate) repo: Option<String>,
-    /// Only those before this row.
-    pub(crate) before: Option<i64>,
-    pub(crate) limit: usize,
-}
+/// What a [`Record`] is read from.
+pub(super) const COLUMNS: &str = "jobs.row, id, state, token, created_at, started_at, finished_at,
+    attempt, last_event, outcome, request";
 
-const RECORD: &str = "SELECT jobs.row, id, state, token, created_at, started_at, finished_at,
-    attempt, last_event, outcome, request FROM jobs JOIN requests ON requests.job = jobs.row";
+/// Where in it the request is.
+pub(super) const REQUEST_COLUMN: usize = 10;
 
 impl Store {
     /// A job by its id.
     pub(crate) async fn job(&self, id: JobId) -> Result<Option<Record>, StoreError> {
         self.read(move |connection| {
-            let sql = format!("{RECORD} WHERE id = ?");
+            let sql = format!(
+                "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.row WHERE id = ?"
+            );
             connection.prepare_cached(&sql)?.query_row([id.to_string()], record).optional()
-        })
-        .await
-    }
-
-    /// Jobs, newest first, and whether there are more.
-    pub(crate) async fn jobs(&self, filter: Filter) -> Result<(Vec<Record>, bool), StoreError> {
-        self.read(move |connection| {
-            let (sql, values) = filter.to_sql();
-            let values: Vec<&dyn ToSql> =
-                values.iter().map(|value| &**value as &dyn ToSql).collect();
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query(&*values)?;
-            let (mut records, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = rows.next()? {
-                if records.len() == filter.limit || bytes > PAGE_BYTES {
-                    return Ok((records, true));
-                }
-                bytes += row.get_ref(10)?.as_bytes().map_or(0, <[u8]>::len);
-                records.push(record(row)?);
-            }
-            Ok((records, false))
         })
         .await
     }
@@ -181,41 +151,10 @@ impl Store {
     }
 }
 
-impl Filter {
-    fn to_sql(&self) -> (String, Vec<Box<dyn ToSql>>) {
-        let mut sql = format!("{RECORD} WHERE 1");
-        let mut values: Vec<Box<dyn ToSql>> = Vec::new();
-        let mut and = |condition: &str, value: Box<dyn ToSql>| {
-            sql.push_str(" AND ");
-            sql.push_str(condition);
-            values.push(value);
-        };
-        if let Some(token) = &self.token {
-            and("token = ?", Box::new(token.clone()));
-        }
-        if let Some(state) = self.state {
-            and("state = ?", Box::new(state.name()));
-        }
-        if let Some(repo) = &self.repo {
-            and("repo = ?", Box::new(repo.clone()));
-        }
-        if let Some(before) = self.before {
-            and("jobs.row < ?", Box::new(before));
-        }
-        if let Some((name, value)) = &self.label {
-            let labelled = "jobs.row IN (SELECT job FROM labels WHERE name = ?";
-            and(labelled, Box::new(name.clone()));
-            and("value = ?)", Box::new(value.clone()));
-        }
-        sql.push_str(" ORDER BY jobs.row DESC");
-        (sql, values)
-    }
-}
-
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let outcome: Option<String> = row.get(9)?;
     let token: String = row.get(3)?;
-    let request: String = row.get(10)?;
+    let request: String = row.get(REQUEST_COLUMN)?;
     Ok(Record {
         row: row.get(0)?,
         job: Job {

@@ -33,6 +33,11 @@ const STEPS: &[M<'static>] = &[
         "ALTER TABLE jobs ADD COLUMN workspace TEXT;
          ALTER TABLE jobs ADD COLUMN last_outcome TEXT;",
     ),
+    // To list the few jobs in one state of a token or a repository that has many in another.
+    M::up(
+        "CREATE INDEX jobs_by_token_and_state ON jobs (token, state, row);
+         CREATE INDEX jobs_by_repo_and_state ON jobs (repo, state, row);",
+    ),
 ];
 
 pub(super) fn path(folder: &Path) -> PathBuf {
