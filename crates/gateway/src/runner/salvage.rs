@@ -20,6 +20,7 @@ use crate::gateway::{Gateway, Running};
 use crate::job_ref::JobRef;
 use crate::store::{Attempt, Change, Transition};
 use findings::Findings;
+use orphans::Orphan;
 
 /// How long a salvage may take in all. It ends a job that has failed already: whoever waits for it
 /// waits for the news.
@@ -59,12 +60,12 @@ impl Salvage {
     /// Sees the attempt to its end. If the gateway stops before that, the next one does it all
     /// again.
     pub(crate) async fn run(self) {
-        let orphans = self.begin();
+        let (orphans, limit) = (self.begin(), Instant::now() + LIMIT);
         let mut found = Findings::default();
         tokio::select! {
             biased;
             () = self.gateway.stop.cancelled() => return,
-            () = self.gather(orphans, &mut found) => {}
+            () = self.gather(orphans, limit, &mut found) => {}
         }
         let mut change = Change::new(self.job, Transition::Stay);
         change.drops_pieces = !found.has_patch();
@@ -75,7 +76,7 @@ impl Salvage {
         self.gateway.attempt_ended(change, outcome).await;
     }
 
-    async fn gather(&self, orphans: Vec<orphans::Orphan>, found: &mut Findings) {
+    async fn gather(&self, orphans: Vec<Orphan>, limit: Instant, found: &mut Findings) {
         if self.has_agent_started() {
             let message = format!("{}; what it left is being salvaged", self.cause);
             self.tell("worker_lost", message).await;
@@ -86,7 +87,7 @@ impl Salvage {
         }
         match self.gateway.store.attempt(self.job.row).await {
             Ok(attempt) => {
-                self.deliver_in_time(&attempt, found).await;
+                self.deliver_in_time(&attempt, limit, found).await;
                 found.told = attempt.told;
             }
             Err(error) => {
@@ -96,11 +97,11 @@ impl Salvage {
         }
     }
 
-    async fn deliver_in_time(&self, attempt: &Attempt, found: &mut Findings) {
+    async fn deliver_in_time(&self, attempt: &Attempt, limit: Instant, found: &mut Findings) {
         let mut at = None;
         let delivered = tokio::select! {
             delivered = self.deliver(attempt, found.workspace, &mut at) => delivered,
-            () = self.time_is_up() => Err(match &at {
+            () = self.time_is_up(limit) => Err(match &at {
                 Some(_) => "it took too long".to_owned(),
                 None => "no git-pull worker of its workspace was idle in time".to_owned(),
             }),
@@ -121,16 +122,16 @@ impl Salvage {
     }
 
     /// Resolves when the delivery has had its time; somebody may want the job to end meanwhile.
-    async fn time_is_up(&self) {
-        let begun = Instant::now();
+    async fn time_is_up(&self, limit: Instant) {
+        let at_least = Instant::now() + DELIVERY_MIN;
         let cancelled = async {
             self.cancel.cancelled().await;
             let since = self.cancelled_at.unwrap_or_else(Instant::now);
-            sleep_until((since + CANCEL_LIMIT).max(begun + DELIVERY_MIN)).await;
+            sleep_until(at_least.max(since + CANCEL_LIMIT)).await;
         };
         tokio::select! {
             () = cancelled => {}
-            () = sleep_until(begun + LIMIT) => {}
+            () = sleep_until(at_least.max(limit)) => {}
         }
     }
 
