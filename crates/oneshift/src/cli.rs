@@ -1,5 +1,6 @@
 //! The arguments.
 
+mod cluster;
 mod run;
 mod stack;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use cluster::{ClusterArgs, ScaleArgs};
 pub(crate) use run::{RunArgs, folder_address};
 pub(crate) use stack::{BenchArgs, UpArgs};
 
@@ -72,6 +74,10 @@ pub(crate) enum Command {
     Cancel(IdArgs),
     /// Print a job's patch, as `git apply` takes it
     Patch(PatchArgs),
+    /// Show the nodes, services and problems of a Docker Swarm that Oneshift runs on
+    Cluster(ClusterArgs),
+    /// Change how many replicas services of a Docker Swarm have
+    Scale(ScaleArgs),
     /// Print the completions of a shell
     Completions {
         /// Which shell
@@ -201,6 +207,12 @@ mod tests {
             "oneshift up --port 70000",
             "oneshift up --workflow 0",
             "oneshift show",
+            "oneshift scale",
+            "oneshift scale git-pull",
+            "oneshift scale git-pull=",
+            "oneshift scale =1",
+            "oneshift scale git-pull=-1",
+            "oneshift scale git-pull=1001",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

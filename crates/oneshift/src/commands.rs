@@ -2,6 +2,7 @@
 
 mod bench;
 mod cancel;
+mod cluster;
 mod completions;
 mod demo;
 mod find;
@@ -9,6 +10,7 @@ mod jobs;
 mod logs;
 mod patch;
 mod run;
+mod scale;
 mod scripted_agent;
 mod show;
 mod up;
@@ -32,6 +34,8 @@ pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => logs::logs(&args, gateway()?).await,
         Command::Cancel(args) => cancel::cancel(&args, &gateway()?).await,
         Command::Patch(args) => patch::patch(&args, &gateway()?).await,
+        Command::Cluster(args) => cluster::cluster(&args, &gateway()?).await,
+        Command::Scale(args) => scale::scale(&args, &gateway()?).await,
         Command::Completions { shell } => completions::completions(shell),
         Command::Bench(args) => bench::bench(args, &config).await,
         Command::ScriptedAgent => scripted_agent::scripted_agent(),

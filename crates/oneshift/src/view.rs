@@ -1,5 +1,6 @@
 //! What people see: events as lines, on a terminal or without one.
 
+pub(crate) mod cluster;
 pub(crate) mod color;
 pub(crate) mod diff;
 pub(crate) mod follow;
@@ -12,6 +13,7 @@ pub(crate) mod out;
 pub(crate) mod outcome;
 mod plain;
 mod story;
+pub(crate) mod table;
 pub(crate) mod text;
 mod tool;
 

@@ -7,6 +7,7 @@ use client::{Endpoint, JobFilter};
 use jiff::Timestamp;
 
 use crate::cli::{JobsArgs, StateFilter};
+use crate::view::table::table;
 use crate::view::{Line, Tone, format, out, text};
 
 /// Most jobs that a gateway gives in one page.
@@ -25,7 +26,7 @@ pub(crate) async fn jobs(args: &JobsArgs, gateway: &Endpoint) -> anyhow::Result<
         eprintln!("no jobs");
         return Ok(ExitCode::SUCCESS);
     }
-    for line in table(&jobs, Timestamp::now(), out::width()) {
+    for line in lines(&jobs, Timestamp::now(), out::width()) {
         out::line(&line.paint())?;
     }
     Ok(ExitCode::SUCCESS)
@@ -52,21 +53,9 @@ async fn fetch(args: &JobsArgs, gateway: &Endpoint) -> anyhow::Result<Vec<Job>> 
     Ok(jobs)
 }
 
-fn table(jobs: &[Job], now: Timestamp, width: usize) -> Vec<Line> {
-    let rows: Vec<[String; 6]> = jobs.iter().map(|job| row(job, now)).collect();
-    let heading = ["JOB", "STATE", "CREATED", "TOOK", "REPOSITORY", "PROMPT"].map(str::to_owned);
-    let column = |index: usize| {
-        let cells = rows.iter().chain([&heading]).map(|row| row[index].chars().count());
-        cells.max().unwrap_or_default()
-    };
-    let widths: [usize; 6] = std::array::from_fn(column);
-    let line = |row: &[String; 6], tone: Tone| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        let text = cells.collect::<Vec<_>>().join("  ");
-        Line::new(tone, text::shortened(text.trim_end(), width.max(60)))
-    };
-    let body = jobs.iter().zip(&rows).map(|(job, row)| line(row, tone(job.state)));
-    std::iter::once(line(&heading, Tone::Heading)).chain(body).collect()
+fn lines(jobs: &[Job], now: Timestamp, width: usize) -> Vec<Line> {
+    let heading = ["JOB", "STATE", "CREATED", "TOOK", "REPOSITORY", "PROMPT"];
+    table(heading, jobs.iter().map(|job| (tone(job.state), row(job, now))).collect(), width)
 }
 
 fn row(job: &Job, now: Timestamp) -> [String; 6] {
@@ -141,7 +130,7 @@ mod tests {
             job("that", JobState::Queued, None),
         ];
         let now = "2026-01-01T00:01:00Z".parse().unwrap();
-        let texts: Vec<String> = table(&jobs, now, 200).into_iter().map(|line| line.text).collect();
+        let texts: Vec<String> = lines(&jobs, now, 200).into_iter().map(|line| line.text).collect();
         let expected = [
             "JOB           STATE    CREATED    TOOK    REPOSITORY  PROMPT",
             "2f1f5c0e8a11  running  1 min ago  50.0 s  org/repo    do this",

@@ -44,6 +44,22 @@ pub(crate) fn shortened(text: &str, width: usize) -> String {
     format!("{}…", head.trim_end())
 }
 
+/// A text of one line as several, broken between words so that none is longer than `width`, unless a
+/// word is.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 type Characters<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
 /// ECMA-48, section 5.3: what follows ESC.
@@ -139,5 +155,11 @@ mod tests {
     fn shortening_cuts_between_characters() {
         assert_eq!(shortened("äöü", 3), "äöü");
         assert_eq!(shortened("äöüß", 3), "äö…");
+    }
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("ä averyverylongword b", 5), ["ä", "averyverylongword", "b"]);
     }
 }
