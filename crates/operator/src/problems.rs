@@ -107,7 +107,10 @@ fn failures(view: View<'_>) -> Vec<Finding> {
             failed.entry((&failure.service, node)).or_default().push(failure);
         }
     }
-    failed.retain(|_, failed| failed.len() >= FAILURES_TO_AVOID);
+    failed.retain(|_, failed| {
+        let is_told = failed.last().is_some_and(|last| of_service::is_missing_image(&last.error));
+        failed.len() >= FAILURES_TO_AVOID && !is_told
+    });
     let others = if view.nodes.len() > 1 { ", so Swarm prefers other nodes for it" } else { "" };
     let finding = |((service, node), failed): ((&str, &str), Vec<&Failed>)| {
         let (count, minutes) = (failed.len(), FAILURES.as_mins());

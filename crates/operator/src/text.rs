@@ -3,9 +3,12 @@
 use std::fmt::Display;
 
 /// Longest text that is passed on, in bytes.
-pub(crate) const MAX_TEXT_BYTES: usize = 160;
+pub(crate) const MAX_TEXT_BYTES: usize = 200;
 
-/// A text as one line without control characters, and not longer than it may be.
+/// How much of a longer text's beginning is kept; the cause of an error comes last.
+const HEAD_BYTES: usize = 60;
+
+/// A text as one line without control characters; one that is too long loses its middle.
 pub(crate) fn one_line(text: &(impl Display + ?Sized)) -> String {
     let text = text.to_string();
     let words = text.split(|character: char| character.is_whitespace() || character.is_control());
@@ -13,11 +16,16 @@ pub(crate) fn one_line(text: &(impl Display + ?Sized)) -> String {
     if line.len() <= MAX_TEXT_BYTES {
         return line;
     }
-    let mut end = MAX_TEXT_BYTES - '…'.len_utf8();
-    while !line.is_char_boundary(end) {
-        end -= 1;
+    const GAP: &str = " … ";
+    let mut head = HEAD_BYTES;
+    while !line.is_char_boundary(head) {
+        head -= 1;
     }
-    format!("{}…", line[..end].trim_end())
+    let mut tail = line.len() - (MAX_TEXT_BYTES - GAP.len() - HEAD_BYTES);
+    while !line.is_char_boundary(tail) {
+        tail += 1;
+    }
+    format!("{}{GAP}{}", &line[..head], &line[tail..])
 }
 
 #[cfg(test)]
@@ -27,9 +35,11 @@ mod tests {
     #[test]
     fn a_text_becomes_one_short_line() {
         assert_eq!(one_line(" a\n\tb\u{1b}[31m \u{0} c "), "a b [31m c");
-        let long = one_line(&"ä".repeat(200));
-        assert!(long.len() <= MAX_TEXT_BYTES && long.ends_with("ä…"), "{long}");
-        let long = one_line(&"word ".repeat(200));
-        assert!(long.len() <= MAX_TEXT_BYTES && long.ends_with('…'), "{long}");
+        for long in ["ä".repeat(200), "wörd ".repeat(200), "x".repeat(201)] {
+            let line = one_line(&format!("failed: {long}: the cause"));
+            assert!(line.len() <= MAX_TEXT_BYTES, "{line}");
+            assert!(line.starts_with("failed: ") && line.ends_with(": the cause"), "{line}");
+            assert!(line.contains(" … "), "{line}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use service::protocol::cluster::{Service, Task};
 
-use super::{Finding, Topic, View};
+use super::{FAILURES_TO_AVOID, Finding, Topic, View};
 use crate::orders::is_under_way;
 use crate::snapshot::{RUNNING, is_wanted};
 use crate::tally::Failed;
@@ -13,6 +13,9 @@ const SHORT_OF_REPLICAS: SignedDuration = SignedDuration::from_secs(5);
 
 /// A worker attaches within milliseconds, and tries again within a second.
 const ATTACHES: SignedDuration = SignedDuration::from_secs(15);
+
+/// Swarm tries again at least this often what it could not start.
+const RETRIES: SignedDuration = SignedDuration::from_mins(1);
 
 /// An update that is over is news for so long.
 const NEWS: SignedDuration = SignedDuration::from_hours(1);
@@ -30,10 +33,10 @@ fn finding(service: &Service, topic: Topic, message: String, patience: SignedDur
     Finding { topic, service: Some(service.name.clone()), node: None, message, patience }
 }
 
-/// An image that cannot be had, as long as a replica is missing because of it.
+/// An image that could not be had a moment ago.
 fn image(view: View<'_>, service: &Service) -> Option<Finding> {
     let failed = last_failed(view, service)?;
-    if !is_missing_image(&failed.error) || all_run(service) {
+    if !is_missing_image(&failed.error) || view.now.duration_since(failed.at) > RETRIES {
         return None;
     }
     let place = failed.node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default();
@@ -72,7 +75,9 @@ fn cause(view: View<'_>, service: &Service) -> Option<String> {
     if let Some(error) = waiting {
         return Some(format!("Docker says: {error}"));
     }
-    let failed = last_failed(view, service)?;
+    // What fails again and again is told anyway.
+    let count = view.tally.failed().filter(|failed| failed.service == service.name).count();
+    let failed = last_failed(view, service).filter(|_| count < FAILURES_TO_AVOID)?;
     Some(format!("the last one that failed: {}", failed.error))
 }
 
@@ -83,8 +88,9 @@ fn attachment(view: View<'_>, service: &Service) -> Option<Finding> {
     if service.running == 0 || attached > 0 {
         return None;
     }
+    let replicas = if service.running == 1 { "replica" } else { "replicas" };
     let message = format!(
-        "{} {kind} run, but none has attached to the gateway; look at their logs",
+        "{kind} has {} running {replicas}, but none has attached to the gateway; look at the logs",
         service.running
     );
     Some(finding(service, Topic::Attachment, message, ATTACHES))
@@ -114,11 +120,8 @@ fn last_failed<'a>(view: View<'a>, service: &Service) -> Option<&'a Failed> {
     view.tally.failed().rfind(|failed| failed.service == service.name)
 }
 
-fn is_missing_image(error: &str) -> bool {
+/// Whether an error means that an image cannot be had.
+pub(super) fn is_missing_image(error: &str) -> bool {
     let error = error.to_lowercase();
     NO_IMAGE.iter().any(|words| error.contains(words))
-}
-
-fn all_run(service: &Service) -> bool {
-    service.replicas.is_some_and(|wanted| service.running >= wanted)
 }

@@ -50,7 +50,7 @@ impl Watch {
 }
 
 fn failed(id: &str, error: &str) -> Task {
-    Task { error: Some(error.to_owned()), ..task(id, 1, "rejected") }
+    Task { since: None, error: Some(error.to_owned()), ..task(id, 1, "rejected") }
 }
 
 #[test]
@@ -81,6 +81,19 @@ fn an_image_that_is_missing_is_named_at_once_with_its_node() {
     let expected = "git-pull cannot start on box-1, where its image neither is nor can be pulled: \
         No such image: oneshift-nope:1";
     assert_eq!(problems[0].message, expected);
+}
+
+#[test]
+fn an_image_that_is_missing_for_an_update_is_named_although_the_old_ones_run() {
+    let mut tasks = vec![task("old", 1, "running")];
+    let mut watch = Watch::new();
+    for round in 0..10 {
+        tasks.push(failed(&format!("new-{round}"), "No such image: oneshift-nope:2"));
+        let problems = watch.see(2, &service("git-pull", 1, tasks.clone()));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].message.contains("No such image: oneshift-nope:2"), "{problems:?}");
+    }
+    assert_eq!(watch.see(70, &service("git-pull", 1, vec![task("old", 1, "running")])), []);
 }
 
 #[test]
@@ -154,7 +167,8 @@ fn workers_that_run_and_do_not_attach_are_a_problem() {
     watch.demand = Some(Demand { running_jobs: 0, workers: others.into() });
     let pulls = service("git-pull", 1, vec![task("a", 1, "running")]);
     assert_eq!(watch.see(10, &pulls), []);
-    let expected = "1 git-pull run, but none has attached to the gateway; look at their logs";
+    let expected = "git-pull has 1 running replica, but none has attached to the gateway; look at \
+        the logs";
     assert_eq!(watch.messages(10, &pulls), [expected]);
 }
 
