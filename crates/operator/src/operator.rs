@@ -147,7 +147,10 @@ impl Operator {
 
     /// Changes the replicas of the kinds that are scaled, as far as the demand asks for it.
     async fn scale(&mut self, demand: &Demand) {
-        let Some((snapshot, _)) = &self.seen else { return };
+        let Some((snapshot, _)) = self.seen.as_ref().filter(|_| !self.docker_trouble.is_there())
+        else {
+            return;
+        };
         let mut workflows = None;
         // The workflow workers come first: the others follow them.
         for (kind, scaler) in &mut self.scalers {

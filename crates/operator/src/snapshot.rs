@@ -2,7 +2,7 @@
 //! types. What a service has in its environment is never copied.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bollard::models;
 use bollard::query_parameters::{
@@ -61,10 +61,13 @@ impl Snapshot {
             let service = task.service_id.take().unwrap_or_default();
             tasks_of.entry(service).or_default().push(convert_task(task, &hostnames));
         }
+        let up = nodes.iter().filter(|node| node.state == "ready");
+        let up: HashSet<&str> = up.map(|node| node.hostname.as_str()).collect();
         let (mut converted, mut ids) = (Vec::new(), HashMap::new());
         for service in services {
             let id = service.id.clone().unwrap_or_default();
-            let service = convert_service(stack, service, tasks_of.remove(&id).unwrap_or_default());
+            let tasks = tasks_of.remove(&id).unwrap_or_default();
+            let service = convert_service(stack, service, tasks, &up);
             ids.insert(service.name.clone(), id);
             converted.push(service);
         }
@@ -116,7 +119,13 @@ fn node(node: models::Node) -> Node {
     }
 }
 
-fn convert_service(stack: &str, service: models::Service, mut tasks: Vec<Task>) -> Service {
+/// `up` has the names of the nodes whose word on their tasks is fresh.
+fn convert_service(
+    stack: &str,
+    service: models::Service,
+    mut tasks: Vec<Task>,
+    up: &HashSet<&str>,
+) -> Service {
     let spec = service.spec.unwrap_or_default();
     let full_name = spec.name.unwrap_or_default();
     let name = full_name.strip_prefix(&format!("{stack}_")).unwrap_or(&full_name);
@@ -124,7 +133,8 @@ fn convert_service(stack: &str, service: models::Service, mut tasks: Vec<Task>) 
     let container = spec.task_template.and_then(|template| template.container_spec);
     let replicated = spec.mode.and_then(|mode| mode.replicated);
     let replicas = replicated.map(|mode| u32::try_from(mode.replicas.unwrap_or(1)).unwrap_or(0));
-    let runs = |task: &&Task| task.state == RUNNING;
+    let is_up = |task: &Task| task.node.as_deref().is_some_and(|node| up.contains(node));
+    let runs = |task: &&Task| task.state == RUNNING && is_up(task);
     let running = tasks.iter().filter(runs).filter(|task| is_wanted(task)).count();
     let draining = tasks.iter().filter(runs).filter(|task| !is_wanted(task)).count();
     tasks.sort_by_key(|task| (task.slot, !is_wanted(task), Reverse(task.since)));
@@ -237,6 +247,15 @@ pub(crate) mod tests {
         assert_eq!(summary, expected);
         assert_eq!(snapshot.id("flash"), Some("pyc2bryhkoe4kdoksd2ts0bp2"));
         assert_eq!(snapshot.of_kind(WorkerKind::GitPull).unwrap().name, "flash");
+    }
+
+    #[test]
+    fn nothing_runs_on_a_node_that_is_down() {
+        let mut nodes: Vec<models::Node> = recorded("nodes");
+        nodes[0].status.as_mut().unwrap().state = Some(models::NodeState::DOWN);
+        let snapshot = Snapshot::of("optest", nodes, recorded("services"), recorded("tasks"));
+        let polite = service(&snapshot, "polite");
+        assert_eq!((polite.running, polite.draining), (0, 0));
     }
 
     #[test]

@@ -9,6 +9,11 @@ use crate::text::one_line;
 pub(crate) struct Trouble(Option<String>);
 
 impl Trouble {
+    /// Whether there is any.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Logs what has changed: another trouble, or its end, in these words.
     pub(crate) fn note(&mut self, error: Option<&impl Display>, over: &str) {
         let error = error.map(|error| one_line(error));
