@@ -77,7 +77,7 @@ fn services(cluster: &Cluster, width: usize) -> Vec<Line> {
             count(|demand| demand.idle),
             service.restarts.after_job.to_string(),
             service.restarts.after_crash.to_string(),
-            scaled.unwrap_or_else(|| "by hand".to_owned()),
+            scaled.unwrap_or_else(|| not_scaled(service).to_owned()),
             image(&service.image),
         ];
         let is_named = |problem: &client::protocol::cluster::Problem| {
@@ -87,6 +87,10 @@ fn services(cluster: &Cluster, width: usize) -> Vec<Line> {
         (tone, cells)
     };
     table(heading, cluster.services.iter().map(row).collect(), width)
+}
+
+fn not_scaled(service: &Service) -> &'static str {
+    if service.kind.is_some() { "by hand" } else { "-" }
 }
 
 /// An image without the digest behind its name, or the beginning of the id that it is named by.
@@ -206,9 +210,9 @@ mod tests {
             "NODE   ROLE    STATE  TAKES TASKS  CPUS  MEMORY    ENGINE",
             "box-1  leader  ready  no (drain)   2     23.5 GiB  20.10.24",
             "",
-            "SERVICE   RUNNING  BUSY  IDLE  AFTER JOB  CRASHED  SCALED   IMAGE",
-            "gateway   4/5      -     -     127        0        by hand  registry.example:50…",
-            "git-pull  4/5      3     1     127        0        2..20    registry.example:50…",
+            "SERVICE   RUNNING  BUSY  IDLE  AFTER JOB  CRASHED  SCALED  IMAGE",
+            "gateway   4/5      -     -     127        0        -       registry.example:500…",
+            "git-pull  4/5      3     1     127        0        2..20   registry.example:500…",
             "git-pull: the update that was started 20 s ago goes on; 2 more finish their jobs and stop",
             "",
             "1 problem",
