@@ -97,11 +97,11 @@ impl Agents {
                 "agent \"command\" is not configured on this worker: its operator must set \
                  ONESHIFT_AGENT_COMMAND",
             )),
-            other => Err(RequestError::field(
-                ErrorCode::NotSupported,
-                "agent",
-                format!("agent {:?} is not known; known here: {}", shown(other), self.known()),
-            )),
+            other => {
+                let (agent, known) = (shown(other), self.names().collect::<Vec<_>>().join(", "));
+                let message = format!("agent {agent:?} is not known; known here: {known}");
+                Err(RequestError::field(ErrorCode::NotSupported, "agent", message))
+            }
         }
     }
 
@@ -118,8 +118,12 @@ impl Agents {
         request.agent.as_deref().unwrap_or(&self.default)
     }
 
-    fn known(&self) -> &'static str {
-        if self.command.is_some() { "claude, command" } else { "claude" }
+    /// The agents that are configured, the default first.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let command = self.command.as_ref().map(|_| command::NAME);
+        let mut names: Vec<_> = std::iter::once(claude::NAME).chain(command).collect();
+        names.sort_by_key(|name| *name != self.default);
+        names.into_iter()
     }
 }
 

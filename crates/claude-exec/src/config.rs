@@ -53,6 +53,11 @@ impl Config {
         self
     }
 
+    /// The agents that the worker has, the one that it chooses by itself first.
+    pub fn agents(&self) -> impl Iterator<Item = String> {
+        self.agents.names().map(str::to_owned)
+    }
+
     /// The workspace that the worker sees.
     #[must_use]
     pub fn workspace(&self) -> &Workspace {

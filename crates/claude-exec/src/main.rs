@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         })?;
         let config = Config::read(environment)?;
         let one_shot = one_shot.with_workspace(config.workspace().id());
-        Ok(OneShot::new(one_shot).shift(Execute::new(config)))
+        let one_shot = OneShot::new(one_shot).with_agents(config.agents());
+        Ok(one_shot.shift(Execute::new(config)))
     })
 }

@@ -74,6 +74,9 @@ impl Gateway {
         let closed = CancellationToken::new();
         let (line, welcome) = {
             let mut core = self.core();
+            if let Some(default) = attach.agents.first() {
+                core.scheduler.set_default_agent(default);
+            }
             let line = core.registry.attach(attach.clone(), address);
             core.absences.end(attach.kind, attach.workspace);
             core.lines.insert(line, closed.clone());

@@ -15,8 +15,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cluster::Desk;
 use crate::absences::Absences;
+use crate::cluster::Desk;
 use crate::config::Config;
 use crate::job_ref::JobRef;
 use crate::live::Live;
@@ -48,6 +48,8 @@ pub(crate) struct Gateway {
     pub(crate) desk: Desk,
     /// Told when a job has begun to pause.
     pub(crate) pauses_changed: Notify,
+    /// Told when jobs may have news of what they wait for.
+    pub(crate) news: Notify,
     core: Mutex<Core>,
 }
 
@@ -76,20 +78,6 @@ impl Core {
             }
         }
         Self { scheduler: Scheduler::new(max_queued, quotas()), rates, ..Self::default() }
-    }
-
-    fn what_it_waits_for(&self, queued: JobId) -> String {
-        if let Some(other) = self.scheduler.waits_for(queued) {
-            return format!("waits for job {other} with the same concurrency key");
-        }
-        if let Some(running) = self.scheduler.waits_for_quota(queued) {
-            let jobs = if running == 1 { "job" } else { "jobs" };
-            return format!("its token has {running} running {jobs}, as many as its quota allows");
-        }
-        match self.registry.has(WorkerKind::Workflow) {
-            true => "no workflow worker is idle".to_owned(),
-            false => "no workflow worker is attached".to_owned(),
-        }
     }
 }
 
@@ -138,6 +126,7 @@ impl Gateway {
             turns: Turns::default(),
             desk: Desk::default(),
             pauses_changed: Notify::new(),
+            news: Notify::new(),
         }))
     }
 
@@ -151,7 +140,14 @@ impl Gateway {
         let mut leased = Vec::new();
         {
             let mut core = self.core();
+            let due = core.scheduler.next_due();
             self.start_jobs(&mut core);
+            if core.scheduler.next_due() != due {
+                self.pauses_changed.notify_one();
+            }
+            if core.scheduler.has_news() {
+                self.news.notify_one();
+            }
             while let Some((ticket, lease)) = core.registry.next_grant() {
                 let worker = lease.worker;
                 let call = core.calls.remove(&ticket);
@@ -170,7 +166,7 @@ impl Gateway {
         let wish = Wish { kind: WorkerKind::Workflow, workspace: None };
         while core.scheduler.has_ready() {
             let Some(lease) = core.registry.take_idle(wish) else { return };
-            let Some(start) = core.scheduler.start_next() else { return };
+            let Some(start) = core.scheduler.start_next(Instant::now()) else { return };
             let runner = Runner::new(Arc::clone(self), start, lease);
             core.runners.insert(start.job.id, runner.running());
             self.tasks.spawn(runner.dispatch());
@@ -224,12 +220,16 @@ impl Gateway {
         outcome: Outcome,
     ) -> Option<()> {
         let job = change.job;
-        let (verdict, position, attempt) = {
+        let (verdict, position, attempt, parked) = {
             let mut core = self.core();
             let attempt = core.scheduler.attempt(job.id);
-            let verdict = core.scheduler.attempt_ended(job.id, outcome.clone());
-            (verdict, core.scheduler.position(job.id), attempt)
+            let parked = core.park(job.id, &outcome);
+            let verdict = core.scheduler.attempt_ended(job.id, outcome.clone(), Instant::now());
+            (verdict, core.scheduler.position(job.id), attempt, parked)
         };
+        if let Some(parked) = parked {
+            self.remember(parked).await;
+        }
         match verdict {
             Some(Verdict::End(outcome)) => {
                 let state = outcome.state;
@@ -275,19 +275,6 @@ impl Gateway {
         }
         self.match_up();
         Some(())
-    }
-
-    /// Tells a job's followers what it waits for, if it waits.
-    pub(crate) async fn announce_wait(self: &Arc<Self>, job: JobRef) {
-        let payload = {
-            let core = self.core();
-            if !core.scheduler.is_queued(job.id) {
-                return;
-            }
-            let reason = core.what_it_waits_for(job.id);
-            Payload::Queued { position: core.scheduler.position(job.id), reason }
-        };
-        self.commit(Change::new(job, Transition::Wait).event(payload)).await;
     }
 
     /// Whether the gateway has anything to do.

@@ -133,14 +133,15 @@ mod tests {
     use service::protocol::{WorkerId, WorkspaceId};
 
     use super::*;
-    use crate::scheduler::{Account, NewJob};
+    use crate::scheduler::{Account, Agent, NewJob};
 
     fn running(core: &mut Core) -> JobId {
         let (id, account, on_conflict) = (JobId::random(), Account::new("", ""), OnConflict::Queue);
-        let new = NewJob { account, priority: 0, retries: 0, group: None, on_conflict };
+        let (agent, group) = (Agent::default(), None);
+        let new = NewJob { account, agent, priority: 0, retries: 0, group, on_conflict };
         core.scheduler.admit(id, new).unwrap();
         core.scheduler.committed(id, 1);
-        core.scheduler.start_next().unwrap().job.id
+        core.scheduler.start_next(Instant::now()).unwrap().job.id
     }
 
     fn git_pull(workspace: WorkspaceId) -> Attach {
@@ -151,6 +152,7 @@ mod tests {
             workspace: Some(workspace),
             node: "node".to_owned(),
             version: "1".to_owned(),
+            agents: Vec::new(),
             job: None,
         }
     }

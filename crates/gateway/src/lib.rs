@@ -17,6 +17,7 @@ mod gateway;
 mod job_ref;
 mod leases;
 mod live;
+mod parking;
 mod rates;
 mod recovery;
 mod registry;
@@ -29,6 +30,7 @@ mod store;
 mod submit;
 mod tokens;
 mod turns;
+mod waits;
 
 pub use config::{Config, DEFAULT_PORT};
 pub use routes::document as openapi_document;

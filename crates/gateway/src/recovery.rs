@@ -10,7 +10,7 @@ use crate::gateway::Gateway;
 use crate::job_ref::JobRef;
 use crate::runner::Salvage;
 use crate::scheduler::{
-    Account, Back, GroupKey, LONGEST_PAUSE, Rank, Restored, Start, cancellation,
+    Account, Agent, Back, GroupKey, LONGEST_PAUSE, Rank, Restored, Start, cancellation,
 };
 use crate::store::{OpenJob, StoreError};
 
@@ -91,6 +91,7 @@ fn restored(open: OpenJob) -> Restored {
     let group = open.concurrency_key.map(|key| GroupKey::new(&open.token, &key));
     Restored {
         account: Account::new(&open.token, &open.repo),
+        agent: Agent::new(open.agent.as_deref()),
         rank: Rank { priority: open.priority, row: open.job.row },
         retries: open.retries,
         retries_used: open.retries_used,

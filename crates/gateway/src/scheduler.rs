@@ -8,16 +8,20 @@
 mod fairness;
 mod groups;
 mod job;
+mod lanes;
 mod limits;
 #[cfg(test)]
 mod model;
+mod parkings;
 mod pauses;
 mod ready;
 #[cfg(test)]
 mod tests;
 mod view;
+mod wait;
+mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use service::protocol::request::OnConflict;
@@ -28,10 +32,17 @@ pub(crate) use groups::GroupKey;
 use groups::Groups;
 use job::{Job, Phase};
 pub(crate) use job::{NewJob, Rank, Restored, Verdict, cancellation};
+pub(crate) use lanes::Agent;
+use lanes::Gate;
 pub(crate) use limits::{Limits, Refusal};
+use parkings::Parkings;
+pub(crate) use parkings::{Limited, RateLimit};
 pub(crate) use pauses::LONGEST as LONGEST_PAUSE;
 pub(crate) use ready::Account;
 use ready::Ready;
+use wait::Told;
+pub(crate) use wait::{News, Wait};
+use waiting::Waiting;
 
 /// Everything that has been accepted and has not ended.
 #[derive(Debug, Default)]
@@ -39,11 +50,15 @@ pub(crate) struct Scheduler {
     jobs: HashMap<JobId, Job>,
     /// Those that could run now.
     ready: Ready,
-    /// How many jobs wait, by priority; those that wait for a group as well.
-    waiting: BTreeMap<i32, usize>,
+    waiting: Waiting,
     groups: Groups,
     /// Those that pause before another attempt, by when that is over.
     pauses: BTreeSet<(Instant, JobId)>,
+    parkings: Parkings,
+    /// Jobs whose followers may have to be told what they wait for.
+    news: Vec<JobId>,
+    /// Whether an agent was parked since the news were last taken.
+    has_parked: bool,
     /// Jobs from before a restart, by the worker that had them.
     orphans: HashMap<WorkerId, JobId>,
     limits: Limits,
@@ -104,6 +119,7 @@ impl Scheduler {
             self.groups.join(group, id);
         }
         new.account = self.ready.shared(new.account);
+        new.agent = self.waiting.shared(new.agent);
         self.ready.join(&new.account);
         self.jobs.insert(id, Job::admitted(new));
         Ok(())
@@ -155,11 +171,9 @@ impl Scheduler {
     pub(crate) fn restore(&mut self, id: JobId, mut restored: Restored, now: Instant) -> Back {
         if let Some(group) = &restored.group {
             self.groups.join(group, id);
-            if restored.running_on.is_some() {
-                self.groups.hold(group, restored.rank, id, &mut self.ready);
-            }
         }
         restored.account = self.ready.shared(restored.account);
+        restored.agent = self.waiting.shared(restored.agent);
         self.ready.join(&restored.account);
         let Some(worker) = restored.running_on else {
             self.jobs.insert(id, Job::restored(restored));
@@ -167,23 +181,32 @@ impl Scheduler {
         };
         self.ready.occupy(&restored.account);
         self.orphans.insert(worker, id);
-        self.jobs.insert(id, Job::restored(restored));
+        let job = Job::restored(restored);
+        if let Some(group) = &job.group {
+            self.groups.hold(group, &job.entry(id), &mut self.ready);
+        }
+        self.jobs.insert(id, job);
         Back::Queued
     }
 
     /// Takes the best job that may run; it counts one attempt more.
-    pub(crate) fn start_next(&mut self) -> Option<Start> {
+    pub(crate) fn start_next(&mut self, now: Instant) -> Option<Start> {
         let id = self.ready.take_next()?;
         let job = self.jobs.get_mut(&id).expect("what is ready is known");
         job.phase = Phase::Running;
         job.is_served = true;
         job.attempt += 1;
         job.agent_started = false;
+        job.told = None;
         let start = Start { job: JobRef { id, row: job.rank.row }, attempt: job.attempt };
-        leave_queue(&mut self.waiting, job.rank.priority);
-        if let Some(group) = &job.group {
-            self.groups.hold(group, job.rank, id, &mut self.ready);
+        self.waiting.leave(&job.agent, job.rank.priority);
+        let (entry, group) = (job.entry(id), job.group.clone());
+        if let Some(group) = &group {
+            self.groups.hold(group, &entry, &mut self.ready);
         }
+        self.begin_trial(&entry.agent, now);
+        self.note_news(self.ready.next_at_limit(&entry.account));
+        self.note_news(group.and_then(|group| self.groups.first_queued(&group)));
         Some(start)
     }
 
@@ -238,12 +261,23 @@ impl Scheduler {
     /// What becomes of a job whose attempt ended like this.
     ///
     /// The caller commits the verdict, then calls [`Scheduler::ended`] or [`Scheduler::requeued`].
-    pub(crate) fn attempt_ended(&mut self, id: JobId, outcome: Outcome) -> Option<Verdict> {
+    pub(crate) fn attempt_ended(
+        &mut self,
+        id: JobId,
+        outcome: Outcome,
+        now: Instant,
+    ) -> Option<Verdict> {
+        let is_limited = outcome.reason == Some(Reason::RateLimited);
+        let agent = self.jobs.get(&id).filter(|_| is_limited).map(|job| &job.agent);
+        let limited = agent.and_then(|agent| self.limited(agent));
         let job = self.jobs.get_mut(&id).filter(|job| job.phase == Phase::Running)?;
-        let verdict = job.judge(id, outcome);
+        let verdict = job.judge(id, outcome, limited.as_ref(), now);
         job.phase = match &verdict {
             Verdict::End(_) => Phase::Ending,
             Verdict::Requeue { retries_used, pause, .. } => {
+                // The reason has said it.
+                let limited = limited.filter(|_| pause.is_zero());
+                job.told = limited.map(|limited| Told::Limit { ends: limited.ends });
                 job.retries_used = *retries_used;
                 job.pause = *pause;
                 Phase::Requeueing
@@ -313,11 +347,14 @@ impl Scheduler {
             return Back::End(reason);
         }
         job.phase = Phase::Queued;
-        *self.waiting.entry(job.rank.priority).or_default() += 1;
+        self.waiting.join(&job.agent, job.rank.priority);
+        let entry = job.entry(id);
+        let is_parked = self.ready.gate(&entry.agent) == Gate::Closed;
         match &job.group {
-            Some(group) => self.groups.enqueue(group, job.entry(id), &mut self.ready),
-            None => self.ready.insert(&job.entry(id)),
+            Some(group) => self.groups.enqueue(group, entry, &mut self.ready),
+            None => self.ready.insert(&entry),
         }
+        self.note_news(is_parked.then_some(id));
         Back::Queued
     }
 
@@ -329,19 +366,10 @@ impl Scheduler {
         if was_paused {
             return;
         }
-        leave_queue(&mut self.waiting, job.rank.priority);
+        self.waiting.leave(&job.agent, job.rank.priority);
         match &job.group {
-            Some(group) => self.groups.dequeue(group, job.rank, &mut self.ready),
-            None => self.ready.remove(&job.account, job.rank),
-        }
-    }
-}
-
-fn leave_queue(waiting: &mut BTreeMap<i32, usize>, priority: i32) {
-    if let Some(count) = waiting.get_mut(&priority) {
-        *count -= 1;
-        if *count == 0 {
-            waiting.remove(&priority);
+            Some(group) => self.groups.dequeue(group, &job.entry(id), &mut self.ready),
+            None => self.ready.remove(&job.entry(id)),
         }
     }
 }

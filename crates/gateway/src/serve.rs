@@ -112,7 +112,9 @@ async fn open(config: &Config) -> Result<(Arc<Gateway>, Writing), StartError> {
         opening.await.map_err(|error| StartError::Recovery(error.to_string()))??;
     let gateway = Gateway::new(store, live, config)?;
     gateway.recover(config.reattach).await?;
+    gateway.recover_parkings().await?;
     gateway.tasks.spawn(Arc::clone(&gateway).end_pauses());
+    gateway.tasks.spawn(Arc::clone(&gateway).tell_the_waiting());
     if let Some(keep) = config.keep_jobs {
         gateway.tasks.spawn(Arc::clone(&gateway).forget_old_jobs(keep));
     }

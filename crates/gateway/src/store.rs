@@ -11,6 +11,7 @@ mod error;
 mod insert;
 mod list;
 mod lock;
+mod parking;
 mod query;
 mod readers;
 mod schema;

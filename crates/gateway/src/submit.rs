@@ -12,7 +12,9 @@ use crate::gateway::{Core, Gateway};
 use crate::job_ref::JobRef;
 use crate::live::Subscription;
 use crate::recovery::ORPHAN_GRACE;
-use crate::scheduler::{Account, Admission, Cancel, GroupKey, NewJob, Refusal, cancellation};
+use crate::scheduler::{
+    Account, Admission, Agent, Cancel, GroupKey, NewJob, Refusal, cancellation,
+};
 use crate::store::{Change, Idempotency, NewRecord, Transition, now};
 
 /// When to try again after the queue was full; when it will have room cannot be known.
@@ -189,6 +191,7 @@ fn new_job(token: &str, request: &WorkflowRequest) -> NewJob {
     let concurrency = request.concurrency.as_ref();
     NewJob {
         account: Account::new(token, &request.repo_url.to_string()),
+        agent: Agent::new(request.agent.as_deref()),
         priority: request.priority,
         retries: request.retries,
         group: concurrency.map(|concurrency| GroupKey::new(token, &concurrency.key)),

@@ -34,11 +34,24 @@ pub struct Job {
     /// What was asked, without credentials.
     #[schema(value_type = Object)]
     pub request: serde_json::Value,
+    /// While it waits: where, and what for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<Queued>,
     /// The id of its last event.
     pub last_event: u64,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+}
+
+/// A place in the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Queued {
+    /// From 1; how many go before it, as far as can be told cheaply.
+    pub position: u64,
+    /// What the job waits for, in words.
+    pub reason: String,
 }
 
 /// Where a job stands.

@@ -60,6 +60,9 @@ pub struct Attach {
     pub node: String,
     /// The version of its program.
     pub version: String,
+    /// A claude-exec's agents, the one that it chooses by itself first. Empty if it does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
     /// The job that it has already, after a reconnect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<RunningJob>,

@@ -16,6 +16,7 @@ fn worker(kind: WorkerKind, workspace: Option<WorkspaceId>) -> Attach {
         workspace,
         node: "node".to_owned(),
         version: "1".to_owned(),
+        agents: Vec::new(),
         job: None,
     }
 }

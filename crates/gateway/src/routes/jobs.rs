@@ -50,7 +50,7 @@ pub(super) async fn list(
     let token = (!caller.is_admin()).then(|| caller.name.to_string());
     let (records, has_more) = gateway.store.jobs(filter(params, token)?).await?;
     let last = records.last().map(|record| record.row.to_string());
-    let jobs = records.into_iter().map(|record| record.job).collect();
+    let jobs = records.into_iter().map(|record| gateway.with_wait(record.job)).collect();
     Ok(Json(JobPage { jobs, next_cursor: last.filter(|_| has_more) }))
 }
 
@@ -85,7 +85,8 @@ pub(super) async fn show(
     NameInPath(id): NameInPath,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::Read)?;
-    Ok(Json(caller.job(&gateway, &id).await?.job).into_response())
+    let job = caller.job(&gateway, &id).await?.job;
+    Ok(Json(gateway.with_wait(job)).into_response())
 }
 
 pub(super) async fn events(

@@ -9,10 +9,11 @@ use service::protocol::{State as Ending, WorkerKind};
 
 use crate::gateway::Gateway;
 use crate::registry::Activity;
+use crate::scheduler::Limited;
 
 pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {
     let mut text = String::new();
-    let (workers, (queued, running)) = {
+    let (workers, (queued, running), parkings) = {
         let core = gateway.core();
         let count = |kind: WorkerKind, it: Activity| {
             let labels = format!("kind=\"{kind}\",state=\"{}\"", it.name());
@@ -22,7 +23,7 @@ pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {
             .into_iter()
             .flat_map(|kind| Activity::ALL.map(|it| count(kind, it)))
             .collect::<Vec<_>>();
-        (workers, core.scheduler.counts())
+        (workers, core.scheduler.counts(), core.scheduler.parkings())
     };
     let jobs = [("state=\"queued\"", queued), ("state=\"running\"", running)];
     family(&mut text, "oneshift_jobs", "gauge", "Jobs that have not ended.", jobs);
@@ -33,6 +34,13 @@ pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> String {
     let help = "Jobs that ended since the start.";
     family(&mut text, "oneshift_jobs_ended_total", "counter", help, endings);
     family(&mut text, "oneshift_workers", "gauge", "Attached workers.", workers);
+    let parked = parkings.iter().map(|(it, jobs)| (format!("agent={:?}", it.agent), jobs));
+    let help = "Jobs that wait because their agent's credential is rate limited.";
+    family(&mut text, "oneshift_parked_jobs", "gauge", help, parked);
+    let until = |it: &Limited| it.limit.until.as_second();
+    let until = parkings.iter().map(|(it, _)| (format!("agent={:?}", it.agent), until(it)));
+    let help = "Until when they wait, in seconds since 1970.";
+    family(&mut text, "oneshift_parked_until_seconds", "gauge", help, until);
     let followers = [("", gateway.live.followers())];
     family(&mut text, "oneshift_followers", "gauge", "Open streams of events.", followers);
     let (commits, changes) = gateway.store.counts.read();

@@ -15,15 +15,20 @@ struct Desk {
     running: HashMap<JobId, Known>,
     served: HashMap<String, u64>,
     starts: u64,
+    /// Whether the jobs of the second agent cannot run.
+    is_parked: bool,
 }
 
 #[derive(Clone)]
 struct Known {
     token: String,
     repo: String,
+    agent: u8,
     priority: i32,
     row: i64,
 }
+
+const AGENTS: [&str; 2] = ["command", "claude"];
 
 impl Known {
     /// How the job's repository is told from those of the same name elsewhere.
@@ -34,21 +39,27 @@ impl Known {
 
 impl Desk {
     fn submit(&mut self, token: &str, repo: &str, priority: i32) -> JobId {
+        self.submit_for(0, token, repo, priority)
+    }
+
+    fn submit_for(&mut self, agent: u8, token: &str, repo: &str, priority: i32) -> JobId {
         let id = JobId::random();
         self.row += 1;
         let account = Account::new(token, repo);
         let on_conflict = OnConflict::Queue;
-        let new = NewJob { account, priority, retries: 0, group: None, on_conflict };
+        let name = Agent::new(Some(AGENTS[usize::from(agent)]));
+        let (retries, group) = (0, None);
+        let new = NewJob { account, agent: name, priority, retries, group, on_conflict };
         self.scheduler.admit(id, new).unwrap();
         self.scheduler.committed(id, self.row);
         let (token, repo) = (token.to_owned(), repo.to_owned());
-        self.waiting.insert(id, Known { token, repo, priority, row: self.row });
+        self.waiting.insert(id, Known { token, repo, agent, priority, row: self.row });
         id
     }
 
     fn start(&mut self) -> Option<JobId> {
         let expected = self.whose_turn();
-        let started = self.scheduler.start_next().map(|start| start.job.id);
+        let started = self.scheduler.start_next(Instant::now()).map(|start| start.job.id);
         assert_eq!(started, expected);
         let known = self.waiting.remove(&started?).unwrap();
         self.starts += 1;
@@ -59,13 +70,26 @@ impl Desk {
     }
 
     fn end(&mut self, id: JobId) {
-        self.scheduler.attempt_ended(id, Outcome::completed("done")).unwrap();
+        self.scheduler.attempt_ended(id, Outcome::completed("done"), Instant::now()).unwrap();
         self.scheduler.ended(id);
         let lane = self.running.remove(&id).unwrap().lane();
         let is_known = |known: &Known| known.lane() == lane;
         if !self.waiting.values().chain(self.running.values()).any(is_known) {
             self.served.remove(&lane);
         }
+    }
+
+    /// Parks the second agent, or lets its jobs go on.
+    fn park(&mut self, is_parked: bool, now: Instant) {
+        let name = AGENTS[1].into();
+        if is_parked {
+            let at = |second| jiff::Timestamp::from_second(second).unwrap();
+            let limit = RateLimit { retry_at: at(3600), until: at(3600) };
+            self.scheduler.restore_parking(&name, limit, (now, at(0)));
+        } else {
+            self.scheduler.wake(now + Duration::from_secs(3600));
+        }
+        self.is_parked = is_parked;
     }
 
     /// The same by looking at every job.
@@ -77,7 +101,8 @@ impl Desk {
         let best = |jobs: &[(&JobId, &Known)]| {
             jobs.iter().map(|(_, known)| (-known.priority, known.row)).min()
         };
-        let all: Vec<_> = self.waiting.iter().collect();
+        let can_run = |known: &Known| known.agent == 0 || !self.is_parked;
+        let all: Vec<_> = self.waiting.iter().filter(|(_, known)| can_run(known)).collect();
         let of = |is_its: &dyn Fn(&Known) -> bool| {
             all.iter().copied().filter(|(_, known)| is_its(known)).collect::<Vec<_>>()
         };
@@ -102,8 +127,9 @@ fn a_single_job_goes_before_the_thousand_of_another_token_or_repository() {
         let mut scheduler = Scheduler::default();
         let submit = |scheduler: &mut Scheduler, row, (token, repo)| {
             let id = JobId::random();
-            let (account, on_conflict) = (Account::new(token, repo), OnConflict::Queue);
-            let new = NewJob { account, priority: 0, retries: 0, group: None, on_conflict };
+            let (account, agent) = (Account::new(token, repo), Agent::default());
+            let (group, on_conflict) = (None, OnConflict::Queue);
+            let new = NewJob { account, agent, priority: 0, retries: 0, group, on_conflict };
             scheduler.admit(id, new).unwrap();
             scheduler.committed(id, row);
             id
@@ -112,10 +138,10 @@ fn a_single_job_goes_before_the_thousand_of_another_token_or_repository() {
             submit(&mut scheduler, row, crowd);
         }
         for _ in 0..5 {
-            scheduler.start_next().unwrap();
+            scheduler.start_next(Instant::now()).unwrap();
         }
         let single = submit(&mut scheduler, 1001, single);
-        assert_eq!(scheduler.start_next().unwrap().job.id, single);
+        assert_eq!(scheduler.start_next(Instant::now()).unwrap().job.id, single);
     }
 }
 
@@ -156,7 +182,8 @@ fn urgent_jobs_go_first_whosever_they_are() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Submit { token: u8, repo: u8, priority: i32 },
+    Submit { agent: u8, token: u8, repo: u8, priority: i32 },
+    Park(bool),
     Start,
     End(usize),
     Cancel(usize),
@@ -164,13 +191,12 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let submit = (0..3_u8, 0..3_u8, 0..2_i32).prop_map(|(token, repo, priority)| Step::Submit {
-        token,
-        repo,
-        priority,
-    });
+    let submit = (0..2_u8, 0..3_u8, 0..3_u8, 0..2_i32)
+        .prop_map(|(agent, token, repo, priority)| Step::Submit { agent, token, repo, priority });
     prop_oneof![
         4 => submit,
+        1 => Just(Step::Park(true)),
+        1 => Just(Step::Park(false)),
         4 => Just(Step::Start),
         2 => (0..16_usize).prop_map(Step::End),
         1 => (0..16_usize).prop_map(Step::Cancel),
@@ -190,12 +216,13 @@ proptest! {
     fn the_next_job_is_the_one_that_a_look_at_every_job_would_pick(
         steps in proptest::collection::vec(step(), 0..40),
     ) {
-        let mut desk = Desk::default();
+        let (mut desk, now) = (Desk::default(), Instant::now());
         for step in steps {
             match step {
-                Step::Submit { token, repo, priority } => {
-                    desk.submit(&token.to_string(), &repo.to_string(), priority);
+                Step::Submit { agent, token, repo, priority } => {
+                    desk.submit_for(agent, &token.to_string(), &repo.to_string(), priority);
                 }
+                Step::Park(is_parked) => desk.park(is_parked, now),
                 Step::Start => drop(desk.start()),
                 Step::End(n) => if let Some(id) = nth(&desk.running, n) {
                     desk.end(id);
@@ -215,6 +242,7 @@ proptest! {
                 },
             }
         }
+        desk.park(false, now);
         let left = desk.waiting.len();
         for _ in 0..left {
             prop_assert!(desk.start().is_some());

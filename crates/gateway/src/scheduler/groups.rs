@@ -1,11 +1,11 @@
 //! Concurrency keys: of the jobs with the same key, one runs at a time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use service::protocol::JobId;
 
-use super::job::Rank;
+use super::lanes::{Agent, Gate, Lanes};
 use super::ready::{Entry, Ready};
 
 /// A concurrency key, within the jobs of one token: nobody can hold up another's jobs with it.
@@ -31,7 +31,7 @@ struct Group {
     members: BTreeSet<JobId>,
     /// The one that a worker has.
     holder: Option<JobId>,
-    queued: BTreeMap<Rank, Entry>,
+    queued: Lanes<Entry>,
     /// Which of the queued is among the jobs that are ready to run; at most one.
     exposed: Option<Entry>,
 }
@@ -50,23 +50,33 @@ impl Groups {
     }
 
     pub(super) fn enqueue(&mut self, key: &GroupKey, entry: Entry, ready: &mut Ready) {
+        let gate = ready.gate(&entry.agent);
         self.change(key, ready, |group| {
-            group.queued.insert(entry.rank, entry);
+            group.queued.insert(&entry.agent.clone(), gate, entry.rank, entry);
         });
     }
 
-    pub(super) fn dequeue(&mut self, key: &GroupKey, rank: Rank, ready: &mut Ready) {
+    pub(super) fn dequeue(&mut self, key: &GroupKey, entry: &Entry, ready: &mut Ready) {
         self.change(key, ready, |group| {
-            group.queued.remove(&rank);
+            group.queued.remove(&entry.agent, entry.rank);
         });
     }
 
     /// A worker has this member now.
-    pub(super) fn hold(&mut self, key: &GroupKey, rank: Rank, id: JobId, ready: &mut Ready) {
+    pub(super) fn hold(&mut self, key: &GroupKey, entry: &Entry, ready: &mut Ready) {
         self.change(key, ready, |group| {
-            group.queued.remove(&rank);
-            group.holder = Some(id);
+            group.queued.remove(&entry.agent, entry.rank);
+            group.holder = Some(entry.id);
         });
+    }
+
+    /// The jobs of an agent can run again, or cannot; `ready` has been told.
+    pub(super) fn set(&mut self, agent: &Agent, gate: Gate, ready: &mut Ready) {
+        let with = self.0.iter().filter(|(_, group)| group.queued.has(agent));
+        let keys: Vec<GroupKey> = with.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.change(&key, ready, |group| group.queued.set(agent, gate));
+        }
     }
 
     /// No worker has this member any more.
@@ -91,20 +101,24 @@ impl Groups {
 
     /// The job that this one waits for.
     pub(super) fn ahead_of(&self, key: &GroupKey, id: JobId) -> Option<JobId> {
-        let group = self.0.get(key)?;
-        let first = || group.queued.values().next().map(|entry| entry.id);
-        group.holder.or_else(first).filter(|ahead| *ahead != id)
+        let holder = self.0.get(key)?.holder;
+        holder.or_else(|| self.first_queued(key)).filter(|ahead| *ahead != id)
     }
 
-    /// Changes a group, then sees to it that its best member is ready if none is running.
+    /// The one of those that wait that is next.
+    pub(super) fn first_queued(&self, key: &GroupKey) -> Option<JobId> {
+        Some(self.0.get(key)?.queued.first()?.1.id)
+    }
+
+    /// Changes a group, then sees to it that the best member that can run is ready if none is running.
     fn change(&mut self, key: &GroupKey, ready: &mut Ready, change: impl FnOnce(&mut Group)) {
         let group = self.0.entry(key.clone()).or_default();
         change(group);
         if let Some(entry) = group.exposed.take() {
-            ready.remove(&entry.account, entry.rank);
+            ready.remove(&entry);
         }
         if group.holder.is_none()
-            && let Some(entry) = group.queued.values().next()
+            && let Some((_, entry)) = group.queued.first()
         {
             ready.insert(entry);
             group.exposed = Some(entry.clone());

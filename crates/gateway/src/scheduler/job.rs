@@ -7,8 +7,11 @@ use service::protocol::request::OnConflict;
 use service::protocol::{JobId, Outcome, Reason, State, WorkerId};
 
 use super::groups::GroupKey;
+use super::lanes::Agent;
+use super::parkings::Limited;
 use super::pauses::pause_before;
 use super::ready::{Account, Entry};
+use super::wait::Told;
 
 /// How often a job is given to a worker that is lost before the agent has begun.
 const MAX_LOST_ATTEMPTS: u32 = 3;
@@ -38,6 +41,7 @@ impl PartialOrd for Rank {
 #[derive(Clone, Debug)]
 pub(crate) struct NewJob {
     pub(crate) account: Account,
+    pub(crate) agent: Agent,
     pub(crate) priority: i32,
     pub(crate) retries: u32,
     pub(crate) group: Option<GroupKey>,
@@ -48,6 +52,7 @@ pub(crate) struct NewJob {
 #[derive(Clone, Debug)]
 pub(crate) struct Restored {
     pub(crate) account: Account,
+    pub(crate) agent: Agent,
     pub(crate) rank: Rank,
     pub(crate) retries: u32,
     pub(crate) retries_used: u32,
@@ -100,6 +105,7 @@ pub(super) enum Phase {
 pub(super) struct Job {
     pub(super) phase: Phase,
     pub(super) account: Account,
+    pub(super) agent: Agent,
     /// Whether it counts as running on its account.
     pub(super) is_served: bool,
     pub(super) rank: Rank,
@@ -112,6 +118,8 @@ pub(super) struct Job {
     pub(super) cancel: Option<Reason>,
     /// How long to wait before it goes back into the queue.
     pub(super) pause: Duration,
+    /// What its followers have been told that it waits for, since it last began to wait.
+    pub(super) told: Option<Told>,
 }
 
 impl Job {
@@ -119,6 +127,7 @@ impl Job {
         Self {
             phase: Phase::Admitted,
             account: new.account,
+            agent: new.agent,
             is_served: false,
             rank: Rank { priority: new.priority, row: 0 },
             group: new.group,
@@ -129,6 +138,7 @@ impl Job {
             agent_started: false,
             cancel: None,
             pause: Duration::ZERO,
+            told: None,
         }
     }
 
@@ -137,6 +147,7 @@ impl Job {
         Self {
             phase: restored.running_on.map_or(Phase::Queued, orphaned),
             account: restored.account,
+            agent: restored.agent,
             is_served: restored.running_on.is_some(),
             rank: restored.rank,
             group: restored.group,
@@ -147,15 +158,24 @@ impl Job {
             agent_started: restored.agent_started,
             cancel: restored.cancel,
             pause: restored.pause,
+            told: Some(Told::Earlier),
         }
     }
 
     pub(super) fn entry(&self, id: JobId) -> Entry {
-        Entry { id, rank: self.rank, account: self.account.clone() }
+        let (account, agent) = (self.account.clone(), self.agent.clone());
+        Entry { id, rank: self.rank, account, agent }
     }
 
-    /// Decides between the end and another attempt.
-    pub(super) fn judge(&self, id: JobId, outcome: Outcome) -> Verdict {
+    /// Decides between the end and another attempt; `limited` is what it would wait for with the other
+    /// jobs of its agent.
+    pub(super) fn judge(
+        &self,
+        id: JobId,
+        outcome: Outcome,
+        limited: Option<&Limited>,
+        now: Instant,
+    ) -> Verdict {
         if let Some(reason) = self.cancel {
             return Verdict::End(Box::new(cancelled(outcome, reason)));
         }
@@ -172,9 +192,17 @@ impl Job {
         if outcome.retryable && self.retries_used < self.retries {
             let retries_used = self.retries_used + 1;
             let pause = pause_before(id, retries_used);
-            let seconds = pause.as_secs_f64().ceil();
             let (retries, message) = (self.retries, outcome.message);
-            let reason = format!("retry {retries_used} of {retries} in {seconds} s: {message}");
+            let retry = format!("retry {retries_used} of {retries}");
+            if let Some(limited) = limited
+                && limited.ends > now + pause
+            {
+                // It keeps its place among them.
+                let reason = format!("{limited}; {retry} follows then: {message}");
+                return Verdict::Requeue { reason, retries_used, pause: Duration::ZERO };
+            }
+            let seconds = pause.as_secs_f64().ceil();
+            let reason = format!("{retry} in {seconds} s: {message}");
             return Verdict::Requeue { reason, retries_used, pause };
         }
         Verdict::End(Box::new(outcome))
@@ -191,6 +219,7 @@ fn cancelled(mut outcome: Outcome, reason: Reason) -> Outcome {
     outcome.reason = wanted.reason;
     outcome.message = wanted.message;
     outcome.retryable = false;
+    outcome.retry_at = None;
     outcome
 }
 

@@ -71,9 +71,4 @@ impl Scheduler {
             _ => Ok(()),
         }
     }
-
-    /// How many jobs of this one's token run, if it waits for one of them to end.
-    pub(crate) fn waits_for_quota(&self, id: JobId) -> Option<usize> {
-        self.ready.all_that_may_run(&self.jobs.get(&id)?.account)
-    }
 }

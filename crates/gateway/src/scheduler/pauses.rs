@@ -24,13 +24,15 @@ pub(super) fn pause_before(id: JobId, retry: u32) -> Duration {
 }
 
 impl Scheduler {
-    /// When the next pause is over.
+    /// When the next pause of a job, or of all jobs of an agent, is over.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.pauses.first().map(|(until, _)| *until)
+        let pause = self.pauses.first().map(|(until, _)| *until);
+        pause.into_iter().chain(self.next_parking_end()).min()
     }
 
     /// Puts the jobs back into the queue whose pauses are over.
     pub(crate) fn wake(&mut self, now: Instant) {
+        self.end_parkings(now);
         while let Some((_, id)) = self.pauses.first().copied().filter(|(until, _)| *until <= now) {
             self.end_pause(id);
             self.enqueue(id);
@@ -42,7 +44,7 @@ impl Scheduler {
         let job = self.jobs.get_mut(&id).expect("the caller has just seen it");
         job.phase = Phase::Paused { until };
         self.pauses.insert((until, id));
-        *self.waiting.entry(job.rank.priority).or_default() += 1;
+        self.waiting.join(&job.agent, job.rank.priority);
     }
 
     /// Takes a job out of its pause; says whether it was in one.
@@ -50,7 +52,7 @@ impl Scheduler {
         let Some(job) = self.jobs.get(&id) else { return false };
         let Phase::Paused { until } = job.phase else { return false };
         self.pauses.remove(&(until, id));
-        super::leave_queue(&mut self.waiting, job.rank.priority);
+        self.waiting.leave(&job.agent, job.rank.priority);
         true
     }
 }

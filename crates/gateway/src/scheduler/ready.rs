@@ -5,12 +5,13 @@
 //! whoever queues a thousand jobs waits behind their own, not the others behind them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use service::protocol::JobId;
 
 use super::job::Rank;
+use super::lanes::{Agent, Gate, Lanes};
 
 /// On whose account a job runs. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,7 @@ pub(super) struct Entry {
     pub(super) id: JobId,
     pub(super) rank: Rank,
     pub(super) account: Account,
+    pub(super) agent: Agent,
 }
 
 /// The jobs that could run now.
@@ -45,6 +47,8 @@ pub(super) struct Ready {
     tokens: HashMap<Arc<str>, Token>,
     /// The tokens that have such jobs.
     turns: BTreeMap<Turn, Arc<str>>,
+    /// The agents whose jobs stay here, but cannot run.
+    closed: HashSet<Agent>,
     /// How many jobs have been taken.
     served: u64,
     /// How many jobs run.
@@ -66,7 +70,7 @@ struct Token {
 #[derive(Debug, Default)]
 struct Repo {
     share: Share,
-    jobs: BTreeMap<Rank, JobId>,
+    jobs: Lanes<JobId>,
 }
 
 /// How much of the workers a token or a repository has had.
@@ -98,7 +102,8 @@ impl Ready {
     pub(super) fn count_up_to(&self, most: usize) -> usize {
         let mut count = 0;
         for token in self.turns.values().filter_map(|name| self.tokens.get(name)) {
-            let may_start = token.max_running.map_or(most, |max| max.saturating_sub(token.share.running));
+            let may_start =
+                token.max_running.map_or(most, |max| max.saturating_sub(token.share.running));
             count += token.count_up_to(may_start.min(most - count));
             if count == most {
                 break;
@@ -117,9 +122,40 @@ impl Ready {
     }
 
     pub(super) fn insert(&mut self, entry: &Entry) {
+        let gate = self.gate(&entry.agent);
         self.change(&entry.account, |_, repo| {
-            repo.jobs.insert(entry.rank, entry.id);
+            repo.jobs.insert(&entry.agent, gate, entry.rank, entry.id);
         });
+    }
+
+    /// The agents whose jobs cannot run.
+    pub(super) fn closed(&self) -> &HashSet<Agent> {
+        &self.closed
+    }
+
+    pub(super) fn gate(&self, agent: &Agent) -> Gate {
+        if self.closed.contains(agent) { Gate::Closed } else { Gate::Open }
+    }
+
+    /// Lets the jobs of an agent run, or not; says whether that is new. The time that it takes grows
+    /// with the number of repositories, not of jobs.
+    pub(super) fn set(&mut self, agent: &Agent, gate: Gate) -> bool {
+        let is_new = match gate {
+            Gate::Open => self.closed.remove(agent),
+            Gate::Closed => self.closed.insert(agent.clone()),
+        };
+        if !is_new {
+            return false;
+        }
+        let mut accounts = Vec::new();
+        for (token, its) in &self.tokens {
+            let with = its.repos.iter().filter(|(_, repo)| repo.jobs.has(agent));
+            accounts.extend(with.map(|(repo, _)| (Arc::clone(token), Arc::clone(repo))));
+        }
+        for (token, repo) in accounts {
+            self.change(&Account { token, repo }, |_, repo| repo.jobs.set(agent, gate));
+        }
+        true
     }
 
     /// Lets no more of a token's jobs run than `max` at the same time.
@@ -155,10 +191,17 @@ impl Ready {
         token.is_at_limit().then_some(token.share.running)
     }
 
+    /// The job of this token that is next, if only the token's limit is in its way.
+    pub(super) fn next_at_limit(&self, account: &Account) -> Option<JobId> {
+        let token = self.tokens.get(&account.token).filter(|token| token.is_at_limit())?;
+        let repo = token.repos.get(token.turns.first_key_value()?.1)?;
+        Some(*repo.jobs.first()?.1)
+    }
+
     /// Harmless when it is not here.
-    pub(super) fn remove(&mut self, account: &Account, rank: Rank) {
-        self.change(account, |_, repo| {
-            repo.jobs.remove(&rank);
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        self.change(&entry.account, |_, repo| {
+            repo.jobs.remove(&entry.agent, entry.rank);
         });
     }
 
@@ -174,7 +217,7 @@ impl Ready {
                 share.running += 1;
                 share.served = served;
             }
-            repo.jobs.pop_first().map(|(_, id)| id)
+            repo.jobs.pop_first()
         })
     }
 
@@ -205,7 +248,7 @@ impl Ready {
         let token = self.tokens.entry(Arc::clone(&account.token)).or_default();
         let repo = token.repos.entry(Arc::clone(&account.repo)).or_default();
         let result = change(&mut token.share, repo);
-        let best = repo.jobs.first_key_value().map(|(rank, _)| (rank.priority, rank.row));
+        let best = repo.jobs.first().map(|(rank, _)| (rank.priority, rank.row));
         repo.share.queue_up(best, &account.repo, &mut token.turns);
         if repo.jobs.is_empty() && repo.share.running == 0 {
             token.repos.remove(&account.repo);

@@ -1,5 +1,7 @@
 //! What can be asked of the scheduler.
 
+use std::collections::HashSet;
+
 use service::protocol::{JobId, Reason, WorkerId};
 
 use super::Scheduler;
@@ -61,30 +63,22 @@ impl Scheduler {
         self.jobs.get(&id).is_some_and(|job| matches!(job.phase, Phase::Orphaned { .. }))
     }
 
-    /// Whether the job waits in the queue.
-    pub(crate) fn is_queued(&self, id: JobId) -> bool {
-        self.jobs.get(&id).is_some_and(|job| job.phase == Phase::Queued)
-    }
-
     /// The job's place in the queue, from 1: how many go before it, as far as can be told cheaply.
     pub(crate) fn position(&self, id: JobId) -> u64 {
         let Some(job) = self.jobs.get(&id) else { return 1 };
-        let better: usize =
-            self.waiting.range(job.rank.priority + 1..).map(|(_, count)| count).sum();
-        let same = self.waiting.get(&job.rank.priority).copied().unwrap_or(0);
+        // One that cannot run now has all before it; one that can has only those that can.
+        let all = HashSet::new();
+        let closed = self.ready.closed();
+        let passed_over = if closed.contains(&job.agent) { &all } else { closed };
+        let (better, same) = self.waiting.before(job.rank.priority, passed_over);
         // A job that was just accepted is the last of its priority; one that comes back is old.
         let ahead = if job.attempt == 0 { same.saturating_sub(1) } else { 0 };
         (better + ahead) as u64 + 1
     }
 
-    /// The job that holds this one's concurrency key, if one does.
-    pub(crate) fn waits_for(&self, id: JobId) -> Option<JobId> {
-        self.groups.ahead_of(self.jobs.get(&id)?.group.as_ref()?, id)
-    }
-
     /// How many jobs wait, and how many have a worker or are between two phases.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let queued = self.waiting.values().sum();
+        let queued = self.waiting.count();
         (queued, self.jobs.len() - queued)
     }
 }

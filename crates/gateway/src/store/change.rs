@@ -298,9 +298,9 @@ fn after_attempts(connection: &Connection, row: i64, end: Outcome) -> rusqlite::
     let last: Option<String> =
         connection.prepare_cached(sql)?.query_row([row], |row| row.get(0))?;
     let Some(last) = last else { return Ok(end) };
-    let Outcome { state, reason, message, retryable, .. } = end;
+    let Outcome { state, reason, message, retryable, retry_at, .. } = end;
     let last = super::query::from_json(&last)?;
-    Ok(Outcome { state, reason, message, retryable, ..last })
+    Ok(Outcome { state, reason, message, retryable, retry_at, ..last })
 }
 
 fn drop_pieces(connection: &Connection, row: i64) -> rusqlite::Result<usize> {

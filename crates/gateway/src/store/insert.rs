@@ -57,13 +57,14 @@ impl NewRecord {
     fn write_job(&self, connection: &Connection, created_at: i64) -> rusqlite::Result<i64> {
         let request = &self.request;
         let concurrency_key = request.concurrency.as_ref().map(|concurrency| &concurrency.key);
-        let sql = "INSERT INTO jobs (id, state, token, repo, priority, retries, concurrency_key,
-                   idempotency_key, body_hash, created_at, last_event)
-                   VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, 0)";
+        let sql = "INSERT INTO jobs (id, state, token, repo, agent, priority, retries,
+                   concurrency_key, idempotency_key, body_hash, created_at, last_event)
+                   VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)";
         connection.prepare_cached(sql)?.insert(params![
             self.id.to_string(),
             self.token,
             request.repo_url.to_string(),
+            request.agent,
             request.priority,
             request.retries,
             concurrency_key,

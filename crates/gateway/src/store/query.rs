@@ -34,6 +34,8 @@ pub(crate) struct OpenJob {
     pub(crate) job: JobRef,
     pub(crate) token: String,
     pub(crate) repo: String,
+    /// The agent that it asks for, if it names one.
+    pub(crate) agent: Option<String>,
     pub(crate) priority: i32,
     pub(crate) retries: u32,
     pub(crate) retries_used: u32,
@@ -116,6 +118,15 @@ impl Store {
         .await
     }
 
+    /// The events that were appended last to a job's log.
+    pub(crate) async fn last_events(&self, row: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(move |connection| {
+            let sql = "SELECT frames FROM events WHERE job = ? ORDER BY last DESC LIMIT 1";
+            connection.prepare_cached(sql)?.query_row([row], |row| row.get(0)).optional()
+        })
+        .await
+    }
+
     /// The pieces of a job's patch after the first `skip`, a portion at a time.
     pub(crate) async fn patch(&self, row: i64, skip: i64) -> Result<Vec<Vec<u8>>, StoreError> {
         self.read(move |connection| {
@@ -131,7 +142,7 @@ impl Store {
     pub(crate) async fn open_jobs(&self) -> Result<Vec<OpenJob>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT row, id, token, priority, retries, retries_used, attempt,
-                       agent_started, cancel, concurrency_key, worker, repo, not_before
+                       agent_started, cancel, concurrency_key, worker, repo, not_before, agent
                        FROM jobs
                        WHERE state IN ('queued', 'running') ORDER BY row";
             connection.prepare(sql)?.query_map([], open_job)?.collect()
@@ -166,6 +177,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             attempt: row.get(7)?,
             submitted_by: (!token.is_empty()).then(|| token.clone()),
             request: from_json(&request)?,
+            queued: None,
             last_event: unsigned(row.get(8)?),
             outcome: outcome.as_deref().map(from_json).transpose()?,
         },
@@ -189,10 +201,11 @@ fn open_job(row: &Row<'_>) -> rusqlite::Result<OpenJob> {
         worker: worker.map(|_| parsed(row, 10)).transpose()?,
         repo: row.get(11)?,
         not_before: time(row, 12)?,
+        agent: row.get(13)?,
     })
 }
 
-fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
     let millisecond: Option<i64> = row.get(index)?;
     millisecond.map(|it| Timestamp::from_millisecond(it).map_err(unreadable)).transpose()
 }

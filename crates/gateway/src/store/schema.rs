@@ -38,6 +38,14 @@ const STEPS: &[M<'static>] = &[
         "CREATE INDEX jobs_by_token_and_state ON jobs (token, state, row);
          CREATE INDEX jobs_by_repo_and_state ON jobs (repo, state, row);",
     ),
+    // Whose jobs wait for a quota: the agent that a job asks for, and the agents without any.
+    M::up(
+        "ALTER TABLE jobs ADD COLUMN agent TEXT;
+         UPDATE jobs SET agent = (SELECT request ->> 'agent' FROM requests WHERE job = row)
+             WHERE state IN ('queued', 'running');
+         CREATE TABLE parkings (agent TEXT PRIMARY KEY, until INTEGER NOT NULL,
+             retry_at INTEGER NOT NULL) WITHOUT ROWID;",
+    ),
 ];
 
 pub(super) fn path(folder: &Path) -> PathBuf {

@@ -11,6 +11,7 @@ use super::Counts;
 use super::change::{Change, Changed};
 use super::error::StoreError;
 use super::insert::NewRecord;
+use super::parking::Parking;
 use super::schema::BUSY_TIMEOUT;
 use super::sweep::{Sweep, Swept, sweep};
 use crate::chunk::Chunk;
@@ -36,12 +37,14 @@ pub(super) enum Work {
 pub(super) enum Request {
     Insert { new: Box<NewRecord>, answer: oneshot::Sender<Result<i64, StoreError>> },
     Change { change: Arc<Change>, answer: oneshot::Sender<Result<Changed, StoreError>> },
+    Park { parking: Parking, answer: oneshot::Sender<Result<(), StoreError>> },
 }
 
 /// What came of a request, to be told once it is on disk.
 enum Written {
     Inserted(i64),
     Changed(Changed),
+    Parked,
 }
 
 /// Why a batch was not committed.
@@ -158,8 +161,8 @@ impl Writer {
     /// Shows the new events to their followers, then tells those who asked.
     fn tell(&self, batch: Vec<Request>, written: Vec<(Written, Option<Chunk>)>) {
         for (request, (_, chunk)) in batch.iter().zip(&written) {
-            if let Some(chunk) = chunk {
-                self.live.publish(request.job(), chunk);
+            if let (Some(job), Some(chunk)) = (request.job(), chunk) {
+                self.live.publish(job, chunk);
             }
         }
         for (request, (written, _)) in batch.into_iter().zip(written) {
@@ -203,10 +206,11 @@ fn next_batch(work: &mut mpsc::Receiver<Work>) -> Batch {
 }
 
 impl Request {
-    fn job(&self) -> JobId {
+    fn job(&self) -> Option<JobId> {
         match self {
-            Self::Insert { new, .. } => new.id,
-            Self::Change { change, .. } => change.job.id,
+            Self::Insert { new, .. } => Some(new.id),
+            Self::Change { change, .. } => Some(change.job.id),
+            Self::Park { .. } => None,
         }
     }
 
@@ -214,6 +218,7 @@ impl Request {
         match self {
             Self::Insert { new, .. } => new.request.prompt.len(),
             Self::Change { change, .. } => change.size(),
+            Self::Park { .. } => 0,
         }
     }
 
@@ -231,6 +236,10 @@ impl Request {
                 let (changed, chunk) = change.write(connection, max_event_bytes)?;
                 Ok((Written::Changed(changed), chunk))
             }
+            Self::Park { parking, .. } => {
+                parking.write(connection)?;
+                Ok((Written::Parked, None))
+            }
         }
     }
 
@@ -239,6 +248,7 @@ impl Request {
         match (self, written) {
             (Self::Insert { answer, .. }, Written::Inserted(row)) => drop(answer.send(Ok(row))),
             (Self::Change { answer, .. }, Written::Changed(it)) => drop(answer.send(Ok(it))),
+            (Self::Park { answer, .. }, Written::Parked) => drop(answer.send(Ok(()))),
             _ => unreachable!("a request is answered in its own kind"),
         }
     }
@@ -247,6 +257,7 @@ impl Request {
         match self {
             Self::Insert { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Change { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Park { answer, .. } => drop(answer.send(Err(error.clone()))),
         }
     }
 }

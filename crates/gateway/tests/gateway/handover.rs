@@ -125,6 +125,7 @@ fn attach(id: WorkerId, port: u16) -> Attach {
         port,
         workspace: None,
         node: "node-2".to_owned(),
+        agents: Vec::new(),
         version: "1".to_owned(),
         job: None,
     }

@@ -8,6 +8,7 @@ mod cluster;
 mod handover;
 mod jobs;
 mod openapi;
+mod parking;
 mod process;
 mod quotas;
 mod restart;

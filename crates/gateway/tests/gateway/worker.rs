@@ -169,6 +169,8 @@ impl Shift for Script {
                     let reason: Reason = serde_json::from_value(json!(rest)).unwrap();
                     return Outcome::failed(reason, "as the script says");
                 }
+                "limit" => return limited(rest),
+                "limitonce" if job.attempt() == 1 => return limited(rest),
                 "failonce" if job.attempt() == 1 => {
                     return Outcome::failed(Reason::RateLimited, "too many");
                 }
@@ -205,6 +207,13 @@ fn delivery(job: &Job, state: &str) {
 }
 
 const CHANGES: Changes = Changes { files: 1, insertions: 2, deletions: 3 };
+
+/// The quota is there again after so many seconds.
+fn limited(seconds: &str) -> Outcome {
+    let seconds = jiff::SignedDuration::from_secs(seconds.parse().unwrap());
+    let retry_at = Some(jiff::Timestamp::now() + seconds);
+    Outcome { retry_at, ..Outcome::failed(Reason::RateLimited, "as the script says") }
+}
 
 fn say(job: &Job, text: &str) {
     job.emit(Payload::Agent(AgentEvent::Message { text: text.to_owned() }));

@@ -118,6 +118,7 @@ mod tests {
             attempt: 1,
             submitted_by: None,
             request: json!({ "prompt": prompt, "repoUrl": "https://host/org/repo.git" }),
+            queued: None,
             last_event: 1,
             outcome: None,
         }

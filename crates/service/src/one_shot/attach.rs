@@ -17,12 +17,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) async fn stay_attached(
     gateway: Endpoint,
     config: Arc<OneShotConfig>,
+    agents: Arc<[String]>,
     port: u16,
     slot: Arc<Slot>,
 ) {
     let mut pause = PAUSE_MIN;
     loop {
-        match gateway.attach(&introduction(&config, port, &slot)).await {
+        match gateway.attach(&introduction(&config, &agents, port, &slot)).await {
             Ok(line) => {
                 tracing::debug!(gateway = gateway.base(), "attached");
                 pause = PAUSE_MIN;
@@ -39,7 +40,7 @@ pub(super) async fn stay_attached(
     }
 }
 
-fn introduction(config: &OneShotConfig, port: u16, slot: &Slot) -> Attach {
+fn introduction(config: &OneShotConfig, agents: &[String], port: u16, slot: &Slot) -> Attach {
     Attach {
         id: config.id,
         kind: config.kind,
@@ -47,6 +48,7 @@ fn introduction(config: &OneShotConfig, port: u16, slot: &Slot) -> Attach {
         workspace: config.workspace,
         node: config.node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        agents: agents.to_vec(),
         job: slot.job().map(|job| RunningJob { id: job.id(), attempt: job.attempt() }),
     }
 }

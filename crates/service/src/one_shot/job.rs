@@ -151,6 +151,7 @@ impl Job {
             attempt: *attempt,
             submitted_by: None,
             request: serde_json::json!({}),
+            queued: None,
             last_event: log.head().last,
             outcome,
         }

@@ -45,6 +45,7 @@ pub struct OneShot {
     shifts: Vec<(&'static str, Prepare)>,
     openapi: Vec<openapi::Route>,
     supervisor: Option<Supervisor>,
+    agents: Vec<String>,
 }
 
 /// How a worker's life ended.
@@ -62,7 +63,13 @@ impl OneShot {
     /// A server that can do nothing yet.
     #[must_use]
     pub fn new(config: OneShotConfig) -> Self {
-        Self { config, shifts: Vec::new(), openapi: Vec::new(), supervisor: None }
+        Self {
+            config,
+            shifts: Vec::new(),
+            openapi: Vec::new(),
+            agents: Vec::new(),
+            supervisor: None,
+        }
     }
 
     /// Says who keeps the worker running, if anybody does: when that one is dead, nothing is worth
@@ -70,6 +77,13 @@ impl OneShot {
     #[must_use]
     pub fn kept_by(self, supervisor: Option<Supervisor>) -> Self {
         Self { supervisor, ..self }
+    }
+
+    /// Says which agents the worker has, the one that it chooses by itself first.
+    #[must_use]
+    pub fn with_agents(mut self, agents: impl IntoIterator<Item = String>) -> Self {
+        self.agents = agents.into_iter().collect();
+        self
     }
 
     /// Adds a kind of job. All kinds share the one place for a job.
@@ -107,9 +121,11 @@ impl OneShot {
         };
         let router = routes::router(worker, self.shifts, &self.config);
         let config = Arc::new(self.config);
+        let agents: Arc<[String]> = self.agents.into();
         let mut lines = JoinSet::new();
         for gateway in config.gateways.clone() {
-            lines.spawn(stay_attached(gateway, Arc::clone(&config), port, Arc::clone(&slot)));
+            let (config, slot) = (Arc::clone(&config), Arc::clone(&slot));
+            lines.spawn(stay_attached(gateway, config, Arc::clone(&agents), port, slot));
         }
         let done = CancellationToken::new();
         let limits = serve::Limits { connections: MAX_CONNECTIONS, unread: UNREAD, linger: LINGER };
