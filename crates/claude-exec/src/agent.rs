@@ -90,7 +90,7 @@ impl Agents {
     pub(crate) fn admit(&self, request: &ExecuteRequest) -> Result<(), RequestError> {
         match self.chosen(request) {
             claude::NAME => Ok(()),
-            command::NAME if self.command.is_some() => command::admit(request),
+            command::NAME if self.command.is_some() => request.limits.check_for(command::NAME),
             command::NAME => Err(RequestError::field(
                 ErrorCode::NotAllowed,
                 "agent",

@@ -1,5 +1,6 @@
 //! Which workers are attached, and who gets the next idle one: pure decisions, no I/O.
 
+mod agents;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use service::ApiError;
 use service::protocol::request::{JobRequest, WorkflowRequest};
-use service::protocol::{ErrorCode, JobId, Reason};
+use service::protocol::{ErrorCode, JobId, Reason, RequestError};
 use sha2::{Digest, Sha256};
 
 use crate::gateway::{Core, Gateway};
@@ -19,6 +19,9 @@ use crate::store::{Change, Idempotency, NewRecord, Transition, now};
 
 /// When to try again after the queue was full; when it will have room cannot be known.
 const QUEUE_PAUSE_SECONDS: u32 = 10;
+
+/// How much of an agent's name that nobody knows is repeated.
+const MAX_AGENT_CHARS: usize = 40;
 
 /// What a caller wants done.
 #[derive(Debug)]
@@ -156,11 +159,28 @@ impl Gateway {
 impl Core {
     /// Lets a job in, if its submitter's quotas allow it.
     fn admit(&mut self, id: JobId, token: &str, request: &WorkflowRequest) -> Result<(), ApiError> {
+        self.check_agent(request)?;
         let now = Instant::now();
         self.rates.check(token, now).map_err(too_fast)?;
         self.scheduler.admit(id, new_job(token, request)).map_err(refused)?;
         self.rates.spend(token, now);
         Ok(())
+    }
+}
+
+impl Core {
+    /// Refuses what no attached worker could do: it would only be found out after the pull.
+    fn check_agent(&self, request: &WorkflowRequest) -> Result<(), RequestError> {
+        let Some(known) = self.registry.agents() else { return Ok(()) };
+        let agent = request.agent.as_deref().unwrap_or(self.scheduler.default_agent());
+        if request.agent.is_some() && !known.contains(agent) {
+            let agent: String = agent.chars().take(MAX_AGENT_CHARS).collect();
+            let known = known.into_iter().collect::<Vec<_>>().join(", ");
+            let message =
+                format!("agent {agent:?} is not known to any attached worker; known: {known}");
+            return Err(RequestError::field(ErrorCode::NotSupported, "agent", message));
+        }
+        request.limits.check_for(agent)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The `command` agent: any program of the operator's choice, prompt on its standard input.
 
 use service::protocol::event::{Step, Stream};
-use service::protocol::request::ExecuteRequest;
-use service::protocol::{ErrorCode, Outcome, Payload, Reason, RequestError};
+use service::protocol::request::{COMMAND_AGENT, ExecuteRequest};
+use service::protocol::{Outcome, Payload, Reason};
 use service::{ConfigError, Environment};
 
 use super::{Listener, Run};
@@ -12,7 +12,7 @@ use crate::output;
 use crate::process::Reaction;
 
 /// The agent's name in requests.
-pub(super) const NAME: &str = "command";
+pub(super) const NAME: &str = COMMAND_AGENT;
 
 /// The variable that tells the program which model the caller asked for.
 const MODEL: &str = "ONESHIFT_MODEL";
@@ -49,21 +49,6 @@ impl CommandConfig {
             environment: model.collect(),
             prompt: request.prompt.clone(),
             listener: Box::new(CommandListener { program }),
-        }
-    }
-}
-
-/// Refuses limits that nobody could keep: the program's turns and costs are not known.
-pub(super) fn admit(request: &ExecuteRequest) -> Result<(), RequestError> {
-    let limits = [
-        ("limits.maxTurns", request.limits.max_turns.is_some()),
-        ("limits.maxCostUsd", request.limits.max_cost_usd.is_some()),
-    ];
-    match limits.into_iter().find(|(_, given)| *given) {
-        None => Ok(()),
-        Some((field, _)) => {
-            let message = format!("{field} cannot be kept by agent \"command\"; leave it out");
-            Err(RequestError::field(ErrorCode::NotSupported, field, message))
         }
     }
 }

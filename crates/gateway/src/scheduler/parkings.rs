@@ -178,6 +178,11 @@ impl Scheduler {
         }
     }
 
+    /// Who runs the jobs that name no agent, as far as is known.
+    pub(crate) fn default_agent(&self) -> &str {
+        &self.parkings.default
+    }
+
     /// Workers have said whom they choose for jobs that name no agent.
     pub(crate) fn set_default_agent(&mut self, name: &str) {
         if *self.parkings.default == *name {

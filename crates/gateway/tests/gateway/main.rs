@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 mod access;
+mod agents;
 mod bad_input;
 mod cluster;
 mod handover;

@@ -16,6 +16,9 @@ use crate::repo_url::RepoUrl;
 /// Longest time that any job may be given: one week.
 const MAX_TIMEOUT_SECONDS: u64 = 7 * 24 * 3600;
 
+/// The agent that is the operator's own program.
+pub const COMMAND_AGENT: &str = "command";
+
 /// Most labels on one job, and the longest key or value in bytes.
 const MAX_LABELS: usize = 32;
 const MAX_LABEL_BYTES: usize = 256;
@@ -104,6 +107,25 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Refuses limits that an agent cannot keep: the turns and the cost of `command`, the operator's
+    /// own program, are not known.
+    ///
+    /// # Errors
+    /// `not_supported`, which names the limit.
+    pub fn check_for(&self, agent: &str) -> Result<(), RequestError> {
+        let given = [
+            ("limits.maxTurns", self.max_turns.is_some()),
+            ("limits.maxCostUsd", self.max_cost_usd.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given && agent == COMMAND_AGENT) {
+            None => Ok(()),
+            Some((field, _)) => {
+                let message = format!("{field} cannot be kept by agent \"command\"; leave it out");
+                Err(RequestError::field(ErrorCode::NotSupported, field, message))
+            }
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), RequestError> {
         let seconds = 1..=MAX_TIMEOUT_SECONDS;
         let range = format!("must be between 1 and {MAX_TIMEOUT_SECONDS} seconds");
