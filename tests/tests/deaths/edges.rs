@@ -1,8 +1,14 @@
 //! The edges of a job's life: while it is being accepted, and while its end is being told.
 
-use end_to_end::{Setup, eventually, http};
+use std::process::Stdio;
+
+use end_to_end::git_server::{Access, GitServer};
+use end_to_end::sse::{Events, assert_complete};
+use end_to_end::{Setup, binaries, eventually, http};
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 
 use crate::aftermath::{GONE, LOST, UNTOUCHED, assert_aftermath};
 use crate::cell::{replace_supervisor, signal};
@@ -65,10 +71,40 @@ async fn workflow_killed_before_its_end_is_read() {
 async fn supervisor_killed_under_an_agent_that_does_not_want_to_end() {
     let setup = Setup::new().env("ONESHIFT_DRAIN_SECONDS", "100");
     let mut scene = Scene::start(setup.env("ONESHIFT_REATTACH_SECONDS", "1")).await;
-    scene.besides = "trap '' INT TERM; setsid sleep 1000 > /dev/null 2>&1 & true".to_owned();
+    scene.besides = "trap '' INT TERM".to_owned();
     scene.reach(Point::AgentRuns).await;
     let mut seen = scene.stack.children();
     seen.extend(scene.stack.at_work());
     replace_supervisor(&mut scene, Blow::Killed, &seen).await;
     assert_aftermath(scene, GONE, seen).await;
+}
+
+#[tokio::test]
+async fn log_that_nobody_reads_any_more_keeps_no_worker_from_its_job() {
+    let workspace = tempfile::tempdir().unwrap();
+    let server = GitServer::start();
+    server.repository("demo", |repository| {
+        repository.file("a.txt", "a\n").commit("first");
+    });
+    let mut worker = Command::new(binaries().join("git-pull"))
+        .env("ONESHIFT_LOG", "debug")
+        .env("ONESHIFT_LISTEN", "127.0.0.1:0")
+        .env("ONESHIFT_WORKSPACE", workspace.path())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(worker.stderr.take().unwrap()).lines();
+    let address = loop {
+        let line = lines.next_line().await.unwrap().unwrap();
+        if let Some((_, address)) = line.split_once("listening on ") {
+            break address.to_owned();
+        }
+    };
+    drop(lines);
+    let request = json!({"repoUrl": server.url(Access::Public, "demo")});
+    let post = http::client().post(format!("http://{address}/api/pull")).body(request.to_string());
+    let frames = Events::of(post.send().await.unwrap()).await.rest().await;
+    assert_eq!(assert_complete(&frames)["type"], "completed");
+    assert!(worker.wait().await.unwrap().success());
 }

@@ -8,6 +8,7 @@ mod clock;
 mod edges;
 mod follower;
 mod full_disk;
+mod hung;
 mod killed;
 mod locked_store;
 mod locks;

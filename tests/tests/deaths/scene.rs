@@ -17,8 +17,9 @@ use crate::point::{Point, Victim};
 /// What a real CLI says last, and then lingers.
 const RESULT: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"done","num_turns":1,"total_cost_usd":0.01,"session_id":"s","usage":{"input_tokens":1,"output_tokens":1}}"#;
 
-/// What the agent does before it waits.
-const CHANGE: &str = "echo half > half.txt";
+/// What the agent does before it waits: half its work, and a process that wants to outlive it.
+const CHANGE: &str =
+    "echo half > half.txt; setsid sleep 1000 > /dev/null 2>&1 < /dev/null & echo going on";
 
 /// What holds a job where it is; files in a folder, for those that its own programs wait for.
 const GATES: [&str; 4] = ["earlier-agent", "agent", "check", "linger"];

@@ -1,0 +1,75 @@
+//! A process that hangs (SIGSTOP): a worker counts as lost, and whatever comes back finds its place.
+
+use end_to_end::sse::Frame;
+use end_to_end::{Setup, eventually};
+use rustix::process::Signal;
+
+use crate::aftermath::{AGAIN, LOST, Promise, UNTOUCHED, assert_aftermath};
+use crate::cell::signal;
+use crate::point::{Point, Victim};
+use crate::scene::Scene;
+
+/// The worker hangs at this point until its loss is known.
+async fn hang(victim: Victim, point: Point, promise: Promise) {
+    // How long a step goes on whose workflow is lost.
+    let setup = Setup::new().env("ONESHIFT_READER_WAIT_SECONDS", "1");
+    let mut scene = Scene::start(setup).await;
+    scene.reach(point).await;
+    let seen = scene.stack.children();
+    let process = scene.process_of(victim, point).await;
+    signal(process, Signal::STOP);
+    let knows = |frame: &Frame| frame.is_terminal() || frame.data.contains("trying again");
+    scene.job.as_ref().unwrap().until(knows).await;
+    signal(process, Signal::CONT);
+    assert_aftermath(scene, promise, seen).await;
+}
+
+#[tokio::test]
+async fn workflow_hung_while_pulling() {
+    hang(Victim::Workflow, Point::Pulling, AGAIN).await;
+}
+
+#[tokio::test]
+async fn workflow_hung_while_the_agent_runs() {
+    hang(Victim::Workflow, Point::AgentRuns, LOST).await;
+}
+
+#[tokio::test]
+async fn git_pull_hung_while_pulling() {
+    hang(Victim::GitPull, Point::Pulling, AGAIN).await;
+}
+
+#[tokio::test]
+async fn claude_exec_hung_while_the_agent_runs() {
+    hang(Victim::ClaudeExec, Point::AgentRuns, LOST).await;
+}
+
+#[tokio::test]
+async fn gateway_hung_while_the_agent_runs() {
+    let mut scene = Scene::start(Setup::new()).await;
+    scene.reach(Point::AgentRuns).await;
+    let seen = scene.stack.children();
+    let gateway = scene.process_of(Victim::Gateway, Point::AgentRuns).await;
+    signal(gateway, Signal::STOP);
+    eventually("the workers find their lines dead", async || {
+        let broke = |line: &&String| line.contains("the line to the gateway broke");
+        (scene.stack.log().iter().filter(broke).count() >= 3).then_some(())
+    })
+    .await;
+    signal(gateway, Signal::CONT);
+    assert_aftermath(scene, UNTOUCHED, seen).await;
+}
+
+#[tokio::test]
+async fn supervisor_hung_while_the_agent_runs() {
+    let mut scene = Scene::start(Setup::new()).await;
+    scene.reach(Point::AgentRuns).await;
+    let seen = scene.stack.children();
+    let supervisor = scene.stack.supervisor().id();
+    signal(supervisor, Signal::STOP);
+    scene.release();
+    // As far as the workers go that are there; nobody starts others.
+    scene.job.as_ref().unwrap().until(Frame::is_terminal).await;
+    signal(supervisor, Signal::CONT);
+    assert_aftermath(scene, UNTOUCHED, seen).await;
+}
