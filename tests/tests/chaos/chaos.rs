@@ -1,6 +1,5 @@
 //! The test that kills.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use end_to_end::Setup;
@@ -22,6 +21,12 @@ const JOBS_PER_SECOND: u32 = 3;
 /// Between two victims.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// How many victims there are in so long a run, which is longer by what it takes to start
+/// `oneshift up` again.
+pub(crate) fn strikes(seconds: u32) -> u32 {
+    seconds * 1000 / u32::try_from(PAUSE.as_millis()).expect("it is short")
+}
+
 #[tokio::test]
 async fn whatever_is_killed_no_accepted_job_is_lost_or_doubled() {
     let _alone = ALONE.lock().await;
@@ -34,13 +39,11 @@ async fn whatever_is_killed_no_accepted_job_is_lost_or_doubled() {
     let mut random = Random::new(!seed);
     let plans = (0..jobs).map(|number| Plan::random(number, &mut random)).collect();
     let mut killer = Killer::new(seed, PAUSE, &[]);
-    let (is_over, counter) = (Cell::new(false), house.counter.clone());
-    let submit = async {
-        let all = counter.submit_all(plans, Duration::from_secs(seconds.into())).await;
-        is_over.set(true);
-        all
-    };
-    let (all, ()) = tokio::join!(submit, killer.rampage(&mut house.stack, &is_over));
+    let counter = house.counter.clone();
+    let (all, ()) = tokio::join!(
+        counter.submit_all(plans, Duration::from_secs(seconds.into())),
+        killer.rampage(&mut house.stack, |so_far| so_far == strikes(seconds)),
+    );
     let (verdict, log) = house.judge(all).await;
     let victims = &killer.victims;
     say(&format!("chaos: seed {seed}: {} kills: {victims}", victims.total()));

@@ -17,6 +17,9 @@ pub(crate) struct Submitted {
     pub(crate) key: String,
     pub(crate) request: Value,
     pub(crate) job: String,
+    /// When it was first asked for, and when it was known to be accepted.
+    pub(crate) asked: Instant,
+    pub(crate) accepted: Instant,
     /// The end that the answer to its cancellation told, or that it had none yet.
     pub(crate) cancel: Option<Option<String>>,
     pub(crate) follower: Option<JoinHandle<Followed>>,
@@ -33,7 +36,7 @@ pub(crate) struct Counter {
 
 impl Counter {
     /// Spreads the submissions over `time`, whether or not the gateway is there, and returns when
-    /// all are accepted, cancelled where that is planned, and the time is over.
+    /// all are accepted, and cancelled where that is planned.
     pub(crate) async fn submit_all(&self, plans: Vec<Plan>, time: Duration) -> Vec<Submitted> {
         let (start, count) = (Instant::now(), u32::try_from(plans.len()).expect("they are few"));
         let submit = async |(n, plan): (usize, Plan)| {
@@ -41,15 +44,14 @@ impl Counter {
             sleep_until(start + time * n / count).await;
             self.submit(plan).await
         };
-        let all = join_all(plans.into_iter().enumerate().map(submit)).await;
-        sleep_until(start + time).await;
-        all
+        join_all(plans.into_iter().enumerate().map(submit)).await
     }
 
     /// Submits one job and does what else is planned with it, but for following it to its end.
     pub(crate) async fn submit(&self, plan: Plan) -> Submitted {
         let (door, request) = (&self.door, plan.request(&self.repository));
         let key = format!("{}-{}", self.name, plan.number);
+        let asked = Instant::now();
         let job = door.submit(&key, &request);
         let job = if plan.is_repeated {
             let (job, again) = tokio::join!(job, door.submit(&key, &request));
@@ -58,6 +60,7 @@ impl Counter {
         } else {
             job.await
         };
+        let accepted = Instant::now();
         let follower = plan.is_followed.then(|| {
             let (door, job) = (door.clone(), job.clone());
             tokio::spawn(async move { door.follow(&job).await })
@@ -66,7 +69,7 @@ impl Counter {
             Some(cancel) => Some(self.cancel(&job, cancel).await),
             None => None,
         };
-        Submitted { plan, key, request, job, cancel, follower }
+        Submitted { plan, key, request, job, asked, accepted, cancel, follower }
     }
 
     async fn cancel(&self, job: &str, cancel: Cancel) -> Option<String> {

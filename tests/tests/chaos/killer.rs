@@ -1,6 +1,5 @@
 //! Who kills.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -99,13 +98,15 @@ impl Killer {
         Self { random: Random::new(seed), pause, spared, hanging, victims, log }
     }
 
-    /// Kills until it is over, then ends what hangs.
-    pub(crate) async fn rampage(&mut self, stack: &mut Stack, is_over: &Cell<bool>) {
+    /// Strikes until it is over, by the number of strikes so far; then ends what hangs.
+    pub(crate) async fn rampage(&mut self, stack: &mut Stack, is_over: impl Fn(u32) -> bool) {
         let mut ticks = interval(self.pause);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
-        while !is_over.get() {
+        let mut strikes = 0;
+        while !is_over(strikes) {
             ticks.tick().await;
+            strikes += 1;
             orphans::bury();
             self.release(Instant::now());
             let choice = Choice::random(&mut self.random);
@@ -221,15 +222,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::chaos::{SECONDS, SEED};
+    use crate::chaos::{SECONDS, SEED, strikes};
 
     #[test]
     fn the_seed_of_plain_runs_strikes_everybody_in_every_way() {
-        // What is left of the time when `oneshift up` has been started again each time.
-        let ticks = SECONDS * 5 * 2 / 3;
         let mut random = Random::new(SEED);
-        let (above, below): (Vec<_>, Vec<_>) =
-            (0..ticks).map(|_| Choice::random(&mut random)).partition(|it| it.is_supervisor);
+        let (above, below): (Vec<_>, Vec<_>) = (0..strikes(SECONDS))
+            .map(|_| Choice::random(&mut random))
+            .partition(|it| it.is_supervisor);
         let ways = |choices: &[Choice]| -> BTreeSet<_> {
             choices.iter().map(|choice| choice.way.name()).collect()
         };

@@ -68,7 +68,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) has_agent_begun: bool,
     /// The end that the answer to its cancellation told, or that it had none yet.
     pub(crate) cancel: Option<Option<&'a str>>,
-    /// Whether a later job with its key was to take its place.
+    /// Whether another job with its key may have taken its place.
     pub(crate) is_replaced: bool,
 }
 
@@ -126,7 +126,7 @@ impl Plan {
         format!("this is job {}", self.number)
     }
 
-    /// The key, if a later job with the same one takes the place of this one.
+    /// The key, if a newer job with the same one takes the place of this one.
     pub(crate) fn replace_key(&self) -> Option<&'static str> {
         self.key.filter(|key| key.on_conflict == "replace").map(|key| key.name)
     }

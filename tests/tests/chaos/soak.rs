@@ -60,8 +60,11 @@ async fn memory_and_open_files_stay_flat() {
         is_over.set(true);
         all
     };
-    let (all, samples, ()) =
-        tokio::join!(work, watch.until(end, &accepted), killer.rampage(&mut house.stack, &is_over));
+    let (all, samples, ()) = tokio::join!(
+        work,
+        watch.until(end, &accepted),
+        killer.rampage(&mut house.stack, |_| is_over.get())
+    );
     let (verdict, log) = house.judge(all).await;
     say(&format!("soak: {} kills: {}", killer.victims.total(), killer.victims));
     verdict.report("soak");

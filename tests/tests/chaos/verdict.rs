@@ -1,10 +1,9 @@
 //! Whether every promise was kept.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use end_to_end::Stack;
-use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::agent::{Notes, Overlap};
@@ -85,8 +84,8 @@ impl Verdict {
     pub(crate) async fn on(door: &Door, stack: &Stack, all: Vec<Submitted>, notes: &Notes) -> Self {
         let mut verdict = Self::default();
         verdict.drain(door).await;
-        let ages = verdict.count(door, &all).await;
-        let replaced = replaced(&all, &ages);
+        verdict.count(door, &all).await;
+        let replaced = replaced(&all);
         let mut given_up = BTreeSet::new();
         for submitted in all {
             let again = door.submit(&submitted.key, &submitted.request).await;
@@ -125,21 +124,16 @@ impl Verdict {
         }
     }
 
-    /// There are those jobs and no others; returns each one's place, the youngest being the first.
-    async fn count(&mut self, door: &Door, all: &[Submitted]) -> HashMap<String, usize> {
+    /// There are those jobs and no others.
+    async fn count(&mut self, door: &Door, all: &[Submitted]) {
         let jobs = door.jobs().await;
-        let id =
-            |(age, job): (usize, &Value)| (job["id"].as_str().unwrap_or_default().to_owned(), age);
-        let listed: HashMap<_, _> = jobs.iter().enumerate().map(id).collect();
-        let accepted: BTreeSet<_> = all.iter().map(|it| &it.job).collect();
+        let listed: BTreeSet<_> = jobs.iter().filter_map(|job| job["id"].as_str()).collect();
+        let accepted: BTreeSet<_> = all.iter().map(|it| it.job.as_str()).collect();
         if accepted.len() < all.len() {
             self.doubled.push("two keys have one job".to_owned());
         }
-        let missing = accepted.iter().filter(|job| !listed.contains_key(**job));
-        self.lost.extend(missing.map(|job| format!("{job}: not listed")));
-        let strangers = listed.keys().filter(|job| !accepted.contains(job));
-        self.doubled.extend(strangers.map(|job| format!("{job}: nobody's")));
-        listed
+        self.lost.extend(accepted.difference(&listed).map(|job| format!("{job}: not listed")));
+        self.doubled.extend(listed.difference(&accepted).map(|job| format!("{job}: nobody's")));
     }
 
     async fn look_at(
@@ -229,12 +223,14 @@ fn is_work_of(plan: &Plan, patch: &str) -> bool {
     patch.matches("diff --git ").count() == 1 && patch.matches(&mark).count() == 1
 }
 
-/// The jobs whose places a later one was to take.
-fn replaced(all: &[Submitted], ages: &HashMap<String, usize>) -> BTreeSet<String> {
-    let age = |job: &Submitted| ages.get(&job.job).copied();
+/// The jobs whose places another one may have taken, which was not there before.
+fn replaced(all: &[Submitted]) -> BTreeSet<String> {
     let is_replaced = |job: &&Submitted| {
         let key = job.plan.replace_key();
-        key.is_some() && all.iter().any(|it| it.plan.replace_key() == key && age(it) < age(job))
+        let replaces = |other: &Submitted| {
+            other.plan.replace_key() == key && other.job != job.job && other.accepted > job.asked
+        };
+        key.is_some() && all.iter().any(replaces)
     };
     all.iter().filter(is_replaced).map(|job| job.job.clone()).collect()
 }
