@@ -272,25 +272,30 @@ async fn a_git_pull_that_hangs_while_delivering_is_replaced_and_the_job_complete
 }
 
 #[tokio::test]
-async fn the_costs_of_a_real_agent_that_lost_its_workflow_are_known() {
-    let script = Script::endless([
-        Turn::write("half.txt", "half\n"),
-        Turn::stall("And now silence, for as long as anybody listens"),
-    ]);
-    let model = Model::start(script);
-    let Some(setup) = Setup::with_claude(&model) else { return };
-    let (stack, server) = (setup.start().await, server());
-    let before = stack.processes("workflow");
-    let url = server.url(Access::Public, "demo");
-    let mut events = stack.submit(&json!({"prompt": "Do it", "repoUrl": url})).await;
-    let mut frames = vec![events.next().await.unwrap()];
-    let silent = async || (model.turns().len() == 2).then_some(());
-    eventually("the model has been asked twice", silent).await;
-    kill(busy(&stack, "workflow", &before).await);
-    frames.extend(events.rest().await);
-    let ended = Ended::of(frames);
-    assert_eq!(ended.ending(), "failed worker_lost", "{}", ended.outcome);
-    assert!(ended.outcome["usage"]["inputTokens"].as_u64() > Some(0), "{}", ended.outcome);
-    assert!(ended.outcome["sessionId"].is_string(), "{}", ended.outcome);
-    assert!(stack.patch(&ended.job).await.contains("+half\n"));
+async fn the_costs_of_a_real_agent_whose_worker_is_lost_are_known_as_far_as_they_were_told() {
+    for lost in ["workflow", "claude-exec"] {
+        let script = Script::endless([
+            Turn::write("half.txt", "half\n"),
+            Turn::stall("And now silence, for as long as anybody listens"),
+        ]);
+        let model = Model::start(script);
+        let Some(setup) = Setup::with_claude(&model) else { return };
+        let (stack, server) = (setup.start().await, server());
+        let before = stack.processes(lost);
+        let url = server.url(Access::Public, "demo");
+        let mut events = stack.submit(&json!({"prompt": "Do it", "repoUrl": url})).await;
+        let mut frames = until(&mut events, |frame| frame.data.contains("\"usage\"")).await;
+        let silent = async || (model.turns().len() == 2).then_some(());
+        eventually("the model has been asked twice", silent).await;
+        kill(busy(&stack, lost, &before).await);
+        frames.extend(events.rest().await);
+        let ended = Ended::of(frames);
+        assert_eq!(ended.ending(), "failed worker_lost", "{}", ended.outcome);
+        assert!(ended.outcome["usage"]["inputTokens"].as_u64() > Some(0), "{}", ended.outcome);
+        // Whoever stops the agent hears all of it; if its worker died, what was told stands.
+        let is_whole = !ended.notices().contains(&"usage_incomplete".to_owned());
+        assert_eq!(is_whole, lost == "workflow", "{:?}", ended.notices());
+        assert_eq!(ended.outcome["sessionId"].is_string(), is_whole, "{}", ended.outcome);
+        assert!(stack.patch(&ended.job).await.contains("+half\n"));
+    }
 }

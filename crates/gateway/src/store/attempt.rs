@@ -121,3 +121,80 @@ impl Told {
 fn payload(frame: &Frame) -> Option<Payload> {
     serde_json::from_str::<Event>(&frame.data).ok().map(|event| event.payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use service::protocol::JobId;
+    use service::protocol::outcome::Changes;
+
+    use super::*;
+
+    fn told(payloads: Vec<Payload>) -> Told {
+        let (job_id, at) = (JobId::random(), jiff::Timestamp::UNIX_EPOCH);
+        let mut told = Told::default();
+        for payload in payloads {
+            let frame = Frame::new(1, &Event { payload, job_id, at });
+            let mut encoded = Vec::new();
+            frame.encode_into(&mut encoded);
+            let before = told.clone();
+            told.hear(&frame);
+            let is_news = told != before;
+            assert!(!is_news || tells_something(std::str::from_utf8(&encoded).unwrap()));
+        }
+        told
+    }
+
+    fn step(step: Step, state: StepState, fill: impl FnOnce(&mut StepEvent)) -> Payload {
+        let mut event = StepEvent::new(step, state);
+        fill(&mut event);
+        Payload::Step(Box::new(event))
+    }
+
+    fn pulled(commit: &str) -> Payload {
+        step(Step::Pull, StepState::Completed, |step| step.commit = Some(commit.to_owned()))
+    }
+
+    fn usage(output_tokens: u64) -> Payload {
+        let usage = Usage { output_tokens, ..Usage::default() };
+        Payload::Agent(AgentEvent::Usage { usage })
+    }
+
+    fn started(attempt: u32) -> Payload {
+        Payload::Started { attempt, worker: None, node: None }
+    }
+
+    #[test]
+    fn only_the_last_attempt_counts_and_of_its_usage_what_was_told_last() {
+        let told = told(vec![
+            started(1),
+            pulled("old"),
+            usage(99),
+            started(2),
+            pulled("new"),
+            usage(1),
+            usage(2),
+        ]);
+        assert_eq!(told.commit.as_deref(), Some("new"));
+        assert_eq!(told.usage.map(|usage| usage.output_tokens), Some(2));
+    }
+
+    #[test]
+    fn a_tool_call_that_looks_like_usage_is_none() {
+        let input = serde_json::json!({ "kind": "usage", "usage": { "outputTokens": 5 } });
+        let (id, name) = ("1".to_owned(), "Write".to_owned());
+        assert_eq!(
+            told(vec![Payload::Agent(AgentEvent::ToolCall { id, name, input })]),
+            Told::default()
+        );
+    }
+
+    #[test]
+    fn a_delivery_that_has_begun_again_is_not_done() {
+        let changes = Changes { files: 1, insertions: 1, deletions: 0 };
+        let done =
+            || step(Step::Deliver, StepState::Completed, |step| step.changes = Some(changes));
+        let again = || step(Step::Deliver, StepState::Started, |_| {});
+        assert_eq!(told(vec![again(), done()]).changes, Some(changes));
+        assert_eq!(told(vec![again(), done(), again()]).changes, None);
+    }
+}

@@ -108,12 +108,21 @@ impl ClaudeListener {
         if is_main {
             self.last_words.api_error = record.error.as_deref().map(str::to_owned);
         }
+        let mut is_new = false;
         if !is_synthetic {
             let speaker = if is_main { Speaker::Main } else { Speaker::Subagent };
-            self.running_usage.hear(cut(&message.id, MAX_ID_BYTES), message.usage, speaker);
+            let id = cut(&message.id, MAX_ID_BYTES);
+            is_new = self.running_usage.hear(id, message.usage, speaker);
         }
         for block in &message.content {
             hear_block(block, emit);
+        }
+        // All that will ever be known of it, if this worker does not live to see its end.
+        if let Some(usage) = self.running_usage.sums()
+            && is_new
+            && usage.output_tokens + usage.input_tokens > 0
+        {
+            emit(Payload::Agent(AgentEvent::Usage { usage }));
         }
     }
 

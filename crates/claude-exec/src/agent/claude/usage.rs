@@ -21,12 +21,13 @@ pub(super) enum Speaker {
 }
 
 impl RunningUsage {
-    /// Notes what a message says of its usage so far.
-    pub(super) fn hear(&mut self, message: &str, counts: TokenCounts, speaker: Speaker) {
+    /// Notes what a message says of its usage so far; says whether it is a new one.
+    pub(super) fn hear(&mut self, message: &str, counts: TokenCounts, speaker: Speaker) -> bool {
         let is_new = self.messages.insert(message.to_owned(), counts).is_none();
         if is_new && speaker == Speaker::Main {
             self.turns += 1;
         }
+        is_new
     }
 
     /// The sums; none if nothing was heard. The cost is not known then, and the written tokens are

@@ -186,10 +186,13 @@ fn a_tool_call_becomes_events_in_order() {
         [
             "agent_started claude 2.1.197 works with claude-opus-4-8[1m]",
             "message I write the file.",
+            "usage 1",
             r##"call Write {"content":"# Hello\n","file_path":"/job/repo/README.md"}"##,
             "result false File created successfully at: /job/repo/README.md (file state is \
              current in your context — no need to Read it back)",
             "message README.md is there.",
+            // So far, in case that nothing more is ever heard; and in all.
+            "usage 2",
             "usage 2",
         ]
     );
