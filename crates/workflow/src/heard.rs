@@ -2,7 +2,7 @@
 
 use service::protocol::event::{AgentEvent, StepEvent, StepState};
 use service::protocol::sse::Frame;
-use service::protocol::{Event, Outcome, Payload, Step};
+use service::protocol::{Event, Outcome, Payload, Step, WorkerKind};
 
 use crate::workers::Place;
 
@@ -21,9 +21,13 @@ pub(crate) struct Heard {
 const USAGE: &str = r#""kind":"usage""#;
 
 impl Heard {
-    /// Nothing yet, of a worker at this place.
-    pub(crate) fn of_worker_at(place: Option<&Place>) -> Self {
-        Self { node: place.map(|place| place.node.clone()), ..Self::default() }
+    /// Nothing yet, of a worker at this place that has been given its step. An agent counts as
+    /// running from here on: if its worker dies before it can say so, nobody knows better, and it
+    /// must not run twice.
+    pub(crate) fn of_worker_at(kind: WorkerKind, place: Option<&Place>) -> Self {
+        let node = place.map(|place| place.node.clone());
+        let running = (kind == WorkerKind::ClaudeExec).then_some(Step::Execute);
+        Self { node, running, usage: None }
     }
 
     /// The machine that the worker is on, as far as that is known.
@@ -98,6 +102,16 @@ mod tests {
         let mut outcome = Outcome::failed(Reason::WorkerLost, "lost");
         let said = heard.break_off(&mut outcome);
         (outcome, said)
+    }
+
+    #[test]
+    fn an_agent_whose_worker_says_nothing_counts_as_having_run() {
+        let mut heard = Heard::of_worker_at(WorkerKind::ClaudeExec, None);
+        let said = heard.break_off(&mut Outcome::failed(Reason::WorkerLost, "lost"));
+        let [Payload::Step(event)] = &said[..] else { panic!("{said:?}") };
+        assert_eq!((event.step, event.state), (Step::Execute, StepState::Failed));
+        let mut heard = Heard::of_worker_at(WorkerKind::GitPull, None);
+        assert!(heard.break_off(&mut Outcome::failed(Reason::WorkerLost, "lost")).is_empty());
     }
 
     #[test]

@@ -59,6 +59,15 @@ impl StepEnd {
     }
 }
 
+/// Whether a worker has a step.
+enum Taken {
+    /// These are its events.
+    Yes(Box<EventStream>),
+    /// Nobody can tell: it may have died with the step.
+    Perhaps,
+    No,
+}
+
 /// What was read of a step's stream.
 enum Read {
     /// All of it.
@@ -74,7 +83,7 @@ impl Step<'_> {
             Ok(started) => started,
             Err(outcome) => return StepEnd::without_worker(*outcome, self.place),
         };
-        let mut heard = Heard::of_worker_at(place.as_ref());
+        let mut heard = Heard::of_worker_at(self.kind, place.as_ref());
         let read = tokio::select! {
             read = self.relay(&mut events, &mut heard) => Ok(read),
             stop = self.must_end() => Err(stop),
@@ -133,8 +142,14 @@ impl Step<'_> {
                 Ok(events) => return Ok((events, found.place)),
                 Err(error) => error,
             };
-            if let Some(events) = self.taken_after_all(&found.endpoint, &error).await {
-                return Ok((events, found.place));
+            match self.whether_taken(&found, &error).await {
+                Taken::Yes(events) => return Ok((*events, found.place)),
+                Taken::Perhaps if self.kind == WorkerKind::ClaudeExec => {
+                    let heard = &mut Heard::of_worker_at(self.kind, found.place.as_ref());
+                    return Err(Box::new(self.broken_off(&found.endpoint, heard, &error)));
+                }
+                // To pull or to deliver a second time does no harm.
+                Taken::Perhaps | Taken::No => {}
             }
             let is_busy = matches!(error.code(), Some(ErrorCode::Busy | ErrorCode::Unavailable));
             if is_busy {
@@ -151,15 +166,22 @@ impl Step<'_> {
         }
     }
 
-    /// The step's events at a worker whose answer got lost, if it took the step: a second worker must
-    /// not be given the same step.
-    async fn taken_after_all(&self, worker: &Endpoint, error: &ClientError) -> Option<EventStream> {
-        if !matches!(error, ClientError::Unreachable { .. }) {
-            return None;
+    /// Asks a worker whose answer got lost whether it has the step.
+    async fn whether_taken(&self, found: &Found, error: &ClientError) -> Taken {
+        if !matches!(error, ClientError::Unreachable { .. } | ClientError::Protocol { .. }) {
+            return Taken::No;
         }
-        let job = worker.job(self.job.id()).await.ok()?;
-        let is_this_one = job.attempt == self.job.attempt();
-        is_this_one.then(|| EventStream::new(worker.clone(), job.id, 0, Patience::WORKER))
+        let worker = &found.endpoint;
+        match worker.job(self.job.id()).await {
+            Ok(job) if job.attempt == self.job.attempt() => {
+                let events = EventStream::new(worker.clone(), job.id, 0, Patience::WORKER);
+                Taken::Yes(Box::new(events))
+            }
+            Ok(_) => Taken::No,
+            // Behind a fixed address another process may answer already.
+            Err(ClientError::Rejected { status: 404, .. }) if found.place.is_some() => Taken::No,
+            Err(_) => Taken::Perhaps,
+        }
     }
 
     async fn find(&self) -> Result<Found, Box<Outcome>> {
@@ -220,13 +242,21 @@ impl Step<'_> {
 
     /// The end of a step that its worker cannot tell any more.
     fn lost(&self, events: &EventStream, heard: &mut Heard, cause: &dyn std::fmt::Display) -> Read {
-        tracing::warn!(kind = %self.kind, worker = events.endpoint().base(), %cause,
-            "a worker was lost");
+        Read::Lost(self.broken_off(events.endpoint(), heard, cause))
+    }
+
+    fn broken_off(
+        &self,
+        worker: &Endpoint,
+        heard: &mut Heard,
+        cause: &dyn std::fmt::Display,
+    ) -> Outcome {
+        tracing::warn!(kind = %self.kind, worker = worker.base(), %cause, "a worker was lost");
         let mut outcome = lost(self.kind, heard.node(), cause);
         for payload in heard.break_off(&mut outcome) {
             self.job.emit(payload);
         }
-        Read::Lost(outcome)
+        outcome
     }
 }
 

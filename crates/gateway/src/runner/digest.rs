@@ -53,7 +53,10 @@ impl Digest {
         let Some(Payload::Step(step)) = payload(frame) else { return };
         let StepEvent { step, state, .. } = *step;
         match (step, state) {
-            (Step::Execute, StepState::Started) => self.has_agent_started = true,
+            // One that failed without a beginning is one whose worker died before it could tell.
+            (Step::Execute, StepState::Started | StepState::Failed) => {
+                self.has_agent_started = true;
+            }
             (Step::Deliver, state) => {
                 self.delivery = Some(state);
                 if matches!(state, StepState::Started | StepState::Failed) {
@@ -163,6 +166,7 @@ mod tests {
             Digest::of(vec![event]).has_agent_started
         };
         assert!(step("execute", "started"));
+        assert!(step("execute", "failed"), "its worker died before it could tell");
         assert!(!step("pull", "started"));
         assert!(!step("execute", "skipped"));
     }
