@@ -100,6 +100,44 @@ impl From<crate::outcome::State> for JobState {
     }
 }
 
+/// What is known of earlier wishes for a job's end when one more comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It is the first one.
+    First,
+    /// There was one already.
+    Repeated,
+    /// The job had ended before.
+    Late,
+}
+
+/// The answer to a wish for a job's end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Cancellation {
+    /// The job as it stands now.
+    #[serde(flatten)]
+    pub job: Job,
+    /// What comes of the wish, in a sentence.
+    pub message: String,
+}
+
+impl Cancellation {
+    /// The answer for the job as it stands after the wish.
+    #[must_use]
+    pub fn new(job: Job, wish: Wish) -> Self {
+        let state = job.state.name();
+        let message = match wish {
+            Wish::Late => format!("the job had ended before: {state}; nothing is changed"),
+            _ if job.state.is_terminal() => format!("the job has ended: {state}"),
+            Wish::First => "the job is being stopped; its last event tells its end".to_owned(),
+            Wish::Repeated => {
+                "the job was being stopped already; its last event tells its end".to_owned()
+            }
+        };
+        Self { job, message }
+    }
+}
+
 /// A page of jobs, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -26,7 +26,9 @@ pub fn probe(address: SocketAddr) -> std::io::Result<()> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let host = address.to_string();
-    write!(stream, "GET /health/live HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    // At once: one who reads only a part may have answered before the rest is sent.
+    let request = format!("GET /health/live HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.take(1024).read_to_string(&mut answer)?;
     match answer.split(' ').nth(1) {

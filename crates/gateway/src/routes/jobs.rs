@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::Stream;
 use serde::Deserialize;
-use service::protocol::job::{JobPage, JobState};
+use service::protocol::job::{Cancellation, JobPage, JobState, Wish};
 use service::protocol::{Reason, RepoUrl};
 use service::{ApiError, event_stream};
 
@@ -167,10 +167,12 @@ pub(super) async fn cancel(
     caller.require(Scope::Submit)?;
     let Record { row, job, .. } = caller.job(&gateway, &id).await?;
     if job.state.is_terminal() {
-        return Ok(Json(job).into_response());
+        return Ok(Json(Cancellation::new(job, Wish::Late)).into_response());
     }
+    let earlier = gateway.core().scheduler.cancel_reason(job.id);
+    let wish = if earlier.is_some() { Wish::Repeated } else { Wish::First };
     gateway.cancel(JobRef { id: job.id, row }, Reason::CancelRequested).await?;
     let job = caller.job(&gateway, &id).await?.job;
     let status = if job.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(job)).into_response())
+    Ok((status, Json(Cancellation::new(job, wish))).into_response())
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use service::protocol::cluster::{Cluster, ScaleRequest, ServiceChange};
 use service::protocol::error::ErrorBody;
 use service::protocol::event::Event;
-use service::protocol::job::{Job, JobPage};
+use service::protocol::job::{Cancellation, Job, JobPage};
 use service::protocol::request::WorkflowRequest;
 use service::protocol::worker::Status;
 use utoipa::OpenApi as _;
@@ -14,6 +14,7 @@ use utoipa::OpenApi as _;
 #[openapi(components(schemas(
     Event,
     Job,
+    Cancellation,
     JobPage,
     Status,
     ErrorBody,
@@ -51,8 +52,8 @@ pub fn document() -> Value {
                 "parameters": [job_id()],
                 "get": operation("A job as it stands", &[("200", "The job", JSON, "Job")]),
                 "delete": operation("Ask for a job's end; harmless when it has ended", &[
-                    ("202", "The job, which is about to end", JSON, "Job"),
-                    ("200", "The job, which has ended", JSON, "Job"),
+                    ("202", "The job, which is about to end", JSON, "Cancellation"),
+                    ("200", "The job, which has ended", JSON, "Cancellation"),
                 ]),
             },
             "/api/jobs/{id}/events": { "parameters": [job_id()], "get": events() },

@@ -1,8 +1,8 @@
 //! Jobs from their submission to their end, over real sockets, with real workers.
 
 use crate::support::{
-    Gateway, assert_whole, event, job, job_with, list, names, outcome, read_all, read_until,
-    submission,
+    Gateway, assert_whole, cancel, event, job, job_with, list, names, outcome, read_all,
+    read_until, submission,
 };
 use crate::worker::Worker;
 use serde_json::{Value, json};
@@ -134,6 +134,8 @@ async fn a_queued_job_is_cancelled_at_once_and_cancelling_again_is_harmless() {
     assert_whole(&frames);
     assert_eq!(outcome(&frames).reason, Some(Reason::CancelRequested));
     assert_eq!(gateway.endpoint().cancel(id).await.unwrap(), view);
+    let late = "the job had ended before: cancelled; nothing is changed";
+    assert_eq!(cancel(&gateway, id).await, (200, late.to_owned()));
     let worker = Worker::workflow(&gateway).await;
     gateway.workers("workflow", "idle", 1).await;
     drop(worker);
@@ -146,7 +148,8 @@ async fn a_running_job_is_cancelled_with_what_it_has_done() {
     let mut stream = gateway.submit(job("agent\npatch some\nhold")).await;
     read_until(&mut stream, "output").await;
     let id = stream.job();
-    assert_eq!(gateway.endpoint().cancel(id).await.unwrap().state, JobState::Running);
+    let told = "the job is being stopped; its last event tells its end";
+    assert_eq!(cancel(&gateway, id).await, (202, told.to_owned()));
     let frames = read_all(stream).await;
     let outcome = outcome(&frames);
     assert_eq!((outcome.state, outcome.reason), (State::Cancelled, Some(Reason::CancelRequested)));

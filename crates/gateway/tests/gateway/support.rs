@@ -214,3 +214,13 @@ pub(crate) fn attempts(frames: &[Frame]) -> Vec<u32> {
     };
     frames.iter().filter_map(attempt).collect()
 }
+
+/// The status and the sentence with which a wish for a job's end is answered.
+pub(crate) async fn cancel(gateway: &Gateway, id: JobId) -> (u16, String) {
+    let url = gateway.url(&format!("/api/jobs/{id}"));
+    let answer = gateway.http().delete(url).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!(body["id"], id.to_string(), "it is the job as well");
+    (status, body["message"].as_str().unwrap().to_owned())
+}

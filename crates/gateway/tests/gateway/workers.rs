@@ -10,7 +10,7 @@ use service::protocol::worker::LeaseRequest;
 use service::protocol::{ErrorCode, JobId, Reason, State, WorkerKind, WorkspaceId};
 
 use crate::support::{
-    Gateway, assert_whole, attempts, job, job_with, names, outcome, read_all, read_until,
+    Gateway, assert_whole, attempts, cancel, job, job_with, names, outcome, read_all, read_until,
 };
 use crate::worker::Worker;
 
@@ -100,7 +100,10 @@ async fn a_worker_that_does_not_end_a_cancelled_job_does_not_hold_it_up_for_ever
     let _worker = Worker::workflow(&gateway).await;
     let mut stream = gateway.submit(job("hello\ndeaf")).await;
     read_until(&mut stream, "agent").await;
-    gateway.endpoint().cancel(stream.job()).await.unwrap();
+    let told = "the job is being stopped; its last event tells its end";
+    assert_eq!(cancel(&gateway, stream.job()).await, (202, told.to_owned()));
+    let again = "the job was being stopped already; its last event tells its end";
+    assert_eq!(cancel(&gateway, stream.job()).await, (202, again.to_owned()));
     let frames = read_all(stream).await;
     assert_eq!(outcome(&frames).state, State::Cancelled);
 }

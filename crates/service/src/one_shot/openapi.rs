@@ -1,7 +1,7 @@
 //! The OpenAPI document of a worker.
 
 use protocol::event::Event;
-use protocol::job::Job;
+use protocol::job::{Cancellation, Job};
 use protocol::worker::Status;
 use protocol::{WorkerKind, error::ErrorBody};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 #[derive(utoipa::OpenApi)]
-#[openapi(components(schemas(Event, Job, Status, ErrorBody)))]
+#[openapi(components(schemas(Event, Job, Cancellation, Status, ErrorBody)))]
 struct Shared;
 
 /// A route that takes jobs, and the schemas of their bodies.
@@ -48,7 +48,7 @@ pub(super) fn document(kind: WorkerKind, routes: &[Route]) -> Value {
     paths["/api/jobs/{id}"] = json!({
         "parameters": [id],
         "get": get("The worker's job as it stands", JSON, "Job"),
-        "delete": operation("Ask the job to end", "202", JSON, "Job"),
+        "delete": operation("Ask the job to end", "202", JSON, "Cancellation"),
     });
     let after =
         json!({ "name": "after", "in": "query", "schema": { "type": "integer", "minimum": 0 } });

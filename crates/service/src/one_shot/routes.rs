@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use client::NamedJob;
 use protocol::headers::{ATTEMPT, CONFIRMATION, JOB, REASON};
+use protocol::job::{Cancellation, Wish};
 use protocol::worker::{Busyness, Status};
 use protocol::{ErrorCode, Outcome, Reason, WorkerKind, request};
 use serde::Deserialize;
@@ -160,13 +161,14 @@ async fn cancel(
 ) -> Result<Response, ApiError> {
     let job = find(&worker, &id)?;
     if job.shared.outcome.get().is_some() {
-        return Ok(Json(job.view()).into_response());
+        return Ok(Json(Cancellation::new(job.view(), Wish::Late)).into_response());
     }
+    let wish = if job.stop().is_some() { Wish::Repeated } else { Wish::First };
     let reason = headers
         .get(REASON)
         .map_or(Reason::CancelRequested, |code| Reason::of_code(code.to_str().unwrap_or_default()));
     job.request_stop(Stop::asked(reason));
-    Ok((StatusCode::ACCEPTED, Json(job.view())).into_response())
+    Ok((StatusCode::ACCEPTED, Json(Cancellation::new(job.view(), wish))).into_response())
 }
 
 #[derive(Deserialize)]
