@@ -86,6 +86,8 @@ impl Core {
 pub(crate) struct Running {
     /// Who has it; nobody any more while what a lost worker left is salvaged.
     pub(crate) worker: Option<WorkerId>,
+    /// Whether it has had a worker set aside for its agent.
+    pub(crate) has_leased_agent: bool,
     pub(crate) cancel: CancellationToken,
     /// Told when the worker's line is closed.
     pub(crate) line_broke: Arc<Notify>,

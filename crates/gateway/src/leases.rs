@@ -42,12 +42,15 @@ impl Gateway {
         }
         let wish = Wish { kind: request.kind, workspace: request.workspace };
         let (call, hold) = self.core().call(wish, request.job, Instant::now())?;
-        tokio::select! {
-            in_time = tokio::time::timeout(hold, self.answered(call)) => {
-                in_time.ok().flatten().ok_or_else(|| none_idle(request.kind, 0))
-            }
-            () = self.stop.cancelled() => Err(none_idle(request.kind, 1)),
+        let lease = tokio::select! {
+            in_time = tokio::time::timeout(hold, self.answered(call)) => in_time.ok().flatten(),
+            () = self.stop.cancelled() => return Err(none_idle(request.kind, 1)),
+        };
+        let lease = lease.ok_or_else(|| none_idle(request.kind, 0))?;
+        if let Some(running) = self.core().runners.get_mut(&request.job) {
+            running.has_leased_agent |= request.kind == WorkerKind::ClaudeExec;
         }
+        Ok(lease)
     }
 
     /// Sets an idle worker aside for a job whose own worker is lost, before all others who wait.

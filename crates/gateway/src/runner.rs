@@ -63,7 +63,8 @@ impl Runner {
     /// What others must know of this runner.
     pub(crate) fn running(&self) -> Running {
         let line_broke = Arc::clone(&self.line_broke);
-        Running { worker: Some(self.worker.worker), cancel: self.cancel.clone(), line_broke }
+        let (worker, cancel) = (Some(self.worker.worker), self.cancel.clone());
+        Running { worker, has_leased_agent: false, cancel, line_broke }
     }
 
     /// Gives the job to the worker and sees the attempt through.

@@ -20,7 +20,7 @@ use crate::gateway::{Gateway, Running};
 use crate::job_ref::JobRef;
 use crate::store::{Attempt, Change, Transition};
 use findings::Findings;
-use orphans::Orphan;
+use orphans::Orphans;
 
 /// How long a salvage may take in all. It ends a job that has failed already: whoever waits for it
 /// waits for the news.
@@ -54,7 +54,8 @@ pub(crate) struct Salvage {
 impl Salvage {
     /// What others must know of it, as of a runner.
     pub(crate) fn running(&self) -> Running {
-        Running { worker: None, cancel: self.cancel.clone(), line_broke: Arc::default() }
+        let (cancel, line_broke) = (self.cancel.clone(), Arc::default());
+        Running { worker: None, has_leased_agent: false, cancel, line_broke }
     }
 
     /// Sees the attempt to its end. If the gateway stops before that, the next one does it all
@@ -76,7 +77,7 @@ impl Salvage {
         self.gateway.attempt_ended(change, outcome).await;
     }
 
-    async fn gather(&self, orphans: Vec<Orphan>, limit: Instant, found: &mut Findings) {
+    async fn gather(&self, orphans: Orphans, limit: Instant, found: &mut Findings) {
         if self.has_agent_started() {
             let message = format!("{}; what it left is being salvaged", self.cause);
             self.tell("worker_lost", message).await;

@@ -403,6 +403,26 @@ async fn an_agent_that_began_unheard_is_not_run_again() {
 }
 
 #[tokio::test]
+async fn an_agent_that_may_have_begun_before_all_its_workers_died_is_not_run_again() {
+    let gateway = Gateway::start().await;
+    let workspace = WorkspaceId::random();
+    let agent = Worker::start(&gateway, WorkerKind::ClaudeExec, Some(workspace)).await;
+    let _git_pull = Worker::delivering(&gateway, Some(workspace), GOOD).await;
+    let workflow = Worker::workflow(&gateway).await;
+    let mut stream = gateway.submit(job(&format!("pulled {COMMIT}\nhold"))).await;
+    let id = stream.job();
+    read_until(&mut stream, "step").await;
+    work_begins(&gateway, id, WorkerKind::ClaudeExec, "x").await;
+    agent.kill();
+    gateway.workers("claude-exec", "leased", 0).await;
+    workflow.kill();
+    soon(read_all(stream)).await;
+    let (frames, outcome) = whole(&gateway, id).await;
+    assert_eq!((attempts(&frames), outcome.reason), (vec![1], Some(Reason::WorkerLost)));
+    assert_eq!(gateway.endpoint().patch(id).await.unwrap(), "the patch");
+}
+
+#[tokio::test]
 async fn an_agents_worker_that_does_not_end_holds_nothing_up_for_ever() {
     let gateway = Gateway::start().await;
     let workspace = WorkspaceId::random();

@@ -17,8 +17,15 @@ use crate::store::{Change, Transition};
 /// How long a step may take to end when told to; it has 5 s for it by contract.
 const END: Duration = Duration::from_secs(6);
 
+/// The steps that go on without anybody.
+pub(super) struct Orphans {
+    workers: Vec<Orphan>,
+    /// Whether the agent's worker is gone as well, which may or may not have had its step.
+    is_agent_gone: bool,
+}
+
 /// A worker that does a step of the job, or was about to.
-pub(super) struct Orphan {
+struct Orphan {
     kind: WorkerKind,
     lease: Lease,
 }
@@ -35,17 +42,26 @@ enum End {
 
 impl Salvage {
     /// Takes the job away from its lost worker: from here on it gets no more workers for steps.
-    pub(super) fn begin(&self) -> Vec<Orphan> {
+    pub(super) fn begin(&self) -> Orphans {
         let mut core = self.gateway.core();
+        let mut is_agent_gone = false;
         if let Some(running) = core.runners.get_mut(&self.job.id) {
             running.worker = None;
+            is_agent_gone = running.has_leased_agent;
         }
-        let orphans = core.registry.working_for(self.job.id);
-        orphans.into_iter().map(|(kind, lease)| Orphan { kind, lease }).collect()
+        let workers = core.registry.working_for(self.job.id);
+        let workers = workers.into_iter().map(|(kind, lease)| Orphan { kind, lease });
+        let workers: Vec<Orphan> = workers.collect();
+        is_agent_gone &= workers.iter().all(|orphan| orphan.kind != WorkerKind::ClaudeExec);
+        Orphans { workers, is_agent_gone }
     }
 
     /// Ends the steps that go on without anybody.
-    pub(super) async fn stop_all(&self, orphans: Vec<Orphan>, found: &mut Findings) {
+    pub(super) async fn stop_all(&self, orphans: Orphans, found: &mut Findings) {
+        let Orphans { workers: orphans, is_agent_gone } = orphans;
+        if is_agent_gone {
+            self.note_agent(found).await;
+        }
         let reason = self.gateway.core().scheduler.cancel_reason(self.job.id);
         let reason = reason.unwrap_or(Reason::WorkerLost);
         let ends = join_all(orphans.iter().map(|orphan| self.stop(orphan, reason))).await;
