@@ -196,3 +196,23 @@ fn who_is_next_of_a_group_is_told_whom_it_waits_for() {
     scheduler.start_next(Instant::now()).unwrap();
     assert_eq!(told(&mut scheduler), []);
 }
+
+#[test]
+fn only_what_a_worker_would_be_given_counts_as_ready() {
+    let running_jobs = std::num::NonZeroU32::new(3);
+    let quotas = crate::tokens::Quotas { running_jobs, ..Default::default() };
+    let mut scheduler = Scheduler::new(usize::MAX, [("".into(), quotas)]);
+    assert_eq!(scheduler.ready_up_to(10), 0);
+    submit(&mut scheduler, 1, 0, Some("deploy"));
+    submit(&mut scheduler, 2, 0, Some("deploy"));
+    assert_eq!(scheduler.ready_up_to(10), 1, "the second waits for the first");
+    for row in 3..9 {
+        submit(&mut scheduler, row, 0, None);
+    }
+    assert_eq!((scheduler.ready_up_to(10), scheduler.ready_up_to(2)), (3, 2));
+    for left in [2, 1, 0] {
+        scheduler.start_next(Instant::now()).unwrap();
+        assert_eq!(scheduler.ready_up_to(10), left);
+    }
+    assert_eq!(scheduler.running(), 3);
+}
