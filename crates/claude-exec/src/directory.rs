@@ -9,6 +9,8 @@ use service::one_shot::Job;
 use service::protocol::{Directory, Outcome, Reason};
 use service::workspace::{Workspace, remove_tree};
 
+use crate::homes;
+
 /// Where a job's programs run.
 #[derive(Debug)]
 pub(crate) struct Folders {
@@ -46,7 +48,8 @@ impl Folders {
         let temporary = folder.join("tmp");
         let prompt = folder.join("prompt");
         // An earlier attempt's agent may have left anything there, also what a CLI obeys.
-        for own in [&home, &temporary, &prompt] {
+        homes::put_aside(&folder, &home, job.attempt()).map_err(|error| unusable(&home, &error))?;
+        for own in [&temporary, &prompt] {
             remove_tree(own).map_err(|error| unusable(own, &error))?;
         }
         for own in [&home, &temporary] {

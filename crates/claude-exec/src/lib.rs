@@ -10,6 +10,7 @@ mod directory;
 mod environment;
 mod evidence;
 mod execute;
+mod homes;
 mod judge;
 mod lines;
 mod output;
