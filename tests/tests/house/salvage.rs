@@ -91,7 +91,7 @@ impl Scene {
 
 /// Shorter than the half minute for which a worker waits for another reader.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), what).await.expect("it does not take that long")
+    tokio::time::timeout(Duration::from_secs(25), what).await.expect("it does not take that long")
 }
 
 #[tokio::test]

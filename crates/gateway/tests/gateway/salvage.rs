@@ -164,6 +164,7 @@ async fn a_delivery_whose_worker_is_lost_goes_to_another_and_leaves_nothing_in_t
     assert_eq!((outcome.reason, outcome.changes.is_some()), (Some(Reason::WorkerLost), true));
     let [started, completed] = [StepState::Started, StepState::Completed];
     assert_eq!(deliveries(&frames), [started, started, completed]);
+    assert_eq!(notices(&frames), ["worker_lost", "delivery_repeated"]);
     assert_eq!(gateway.endpoint().patch(job.id).await.unwrap(), "the patch");
 }
 

@@ -51,22 +51,25 @@ impl Salvage {
         loop {
             let lease = self.gateway.lease_first(wish, self.job.id).await;
             let lease = lease.ok_or_else(|| "the gateway stops".to_owned())?;
-            match self.deliver_at(&lease, &body, at).await {
+            let why = match self.deliver_at(&lease, &body, at).await {
                 Ok(outcome) if outcome.changes.is_some() => {
                     return Ok(Delivered::Now(Box::new(outcome)));
                 }
                 // It was only that worker which had to end.
-                Ok(outcome) if outcome.retryable => sleep(PAUSE).await,
+                Ok(outcome) if outcome.retryable => outcome.message,
                 Ok(outcome) => return Err(outcome.message),
                 Err(ClientError::Rejected { status: 400..=499, body, .. }) => {
                     return Err(format!("git-pull refuses: {}", body.error.message));
                 }
-                Err(error) => {
-                    tracing::warn!(job.id = %self.job.id, %error, "a salvage goes to another worker");
-                    *at = None;
-                    sleep(PAUSE).await;
-                }
-            }
+                Err(error) => error.to_string(),
+            };
+            *at = None;
+            let message = format!(
+                "a git-pull did not deliver: {why}; the delivery begins anew, and what has come of \
+                 its patch does not count"
+            );
+            self.tell("delivery_repeated", message).await;
+            sleep(PAUSE).await;
         }
     }
 
