@@ -1,5 +1,7 @@
 //! The house that is treated badly, with its repository and its agents' notes.
 
+use std::path::PathBuf;
+
 use end_to_end::git_server::{Access, GitServer};
 use end_to_end::{Setup, Stack, kernel, tool};
 use tempfile::TempDir;
@@ -18,6 +20,13 @@ pub(crate) struct House {
     notes: Notes,
     temporary: TempDir,
     _server: GitServer,
+}
+
+/// What is left of a house that has been stopped: its store, its workspace and its log.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    folder: TempDir,
+    pub(crate) log: Vec<String>,
 }
 
 impl House {
@@ -50,8 +59,8 @@ impl House {
     }
 
     /// Waits until all jobs have ended, looks at them, stops the house, and looks at what it has
-    /// left behind. Returns its log as well.
-    pub(crate) async fn judge(self, all: Vec<Submitted>) -> (Verdict, Vec<String>) {
+    /// left behind.
+    pub(crate) async fn judge(self, all: Vec<Submitted>) -> (Verdict, Remains) {
         let Self { stack, counter, notes, temporary, .. } = self;
         let mut verdict = Verdict::on(&counter.door, &stack, all, &notes).await;
         let workspace = stack.workspace();
@@ -63,6 +72,16 @@ impl House {
         let processes = [agents, zombies, survivors].concat();
         verdict.leftovers.extend(processes.iter().map(|process| format!("{process:?}")));
         verdict.leftovers.extend(leftovers::below(&folder, temporary.path()));
-        (verdict, log)
+        (verdict, Remains { folder, log })
+    }
+}
+
+impl Remains {
+    /// Keeps them; returns where.
+    pub(crate) fn keep(self) -> PathBuf {
+        let folder = self.folder.keep();
+        // Without it there is still the store.
+        let _ = std::fs::write(folder.join("log"), self.log.join("\n"));
+        folder
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::agent::{Notes, Overlap};
 use crate::crowd::Submitted;
 use crate::door::{Door, Followed, ending};
+use crate::house::Remains;
 use crate::plan::{Evidence, Plan};
 use crate::say;
 use crate::story::Story;
@@ -67,17 +68,14 @@ impl Verdict {
     }
 
     /// # Panics
-    /// When a promise was broken; the log is in a file then.
-    pub(crate) fn assert_kept(&self, log: Vec<String>) {
+    /// When a promise was broken; what remains of the house is kept then.
+    pub(crate) fn assert_kept(&self, remains: Remains) {
         let Self { lost, doubled, gaps, wrong, leftovers, .. } = self;
         let broken: Vec<_> =
             [lost, doubled, gaps, wrong, leftovers].into_iter().flatten().collect();
-        if broken.is_empty() {
-            return;
+        if !broken.is_empty() {
+            panic!("broken promises: {broken:#?}; see {}", remains.keep().display());
         }
-        let folder = tempfile::tempdir().unwrap().keep();
-        std::fs::write(folder.join("log"), log.join("\n")).unwrap();
-        panic!("broken promises: {broken:#?}; the log is {}", folder.join("log").display());
     }
 
     /// Waits until no job is queued or runs, and then looks at all of them.
