@@ -33,6 +33,10 @@ pub(crate) const UNTOUCHED: Promise =
 /// Its agent had not begun: it is queued again, and completes.
 pub(crate) const AGAIN: Promise = Promise { attempts: 2, ..UNTOUCHED };
 
+/// It completes if the gateway has read its end by then; else it is lost, with its whole patch.
+pub(crate) const READ_OR_LOST: Promise =
+    Promise { endings: &["completed", "failed worker_lost"], ..UNTOUCHED };
+
 /// Its agent had begun, and the job allows a second run.
 pub(crate) const RETRIED: Promise = Promise { runs: 2, ..AGAIN };
 

@@ -52,8 +52,14 @@ async fn strike(scene: &mut Scene, (victim, blow): (Victim, Blow), process: u32,
 
 /// `oneshift up` ends and is started again at once, before those that it has left behind have ended.
 pub(crate) async fn replace_supervisor(scene: &mut Scene, blow: Blow, seen: &[Seen]) {
-    scene.stack.end_supervisor(blow.signal()).await;
-    if blow == Blow::Terminated {
+    if blow == Blow::Drained {
+        signal(scene.stack.supervisor().id(), blow.signal());
+        scene.release();
+        assert!(scene.stack.supervisor_end().await.success());
+    } else {
+        scene.stack.end_supervisor(blow.signal()).await;
+    }
+    if blow != Blow::Killed {
         assert_eq!(kernel::still_there(seen), [], "it has taken everything down with it");
     }
     scene.stack.launch_again();

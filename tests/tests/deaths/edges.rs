@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use end_to_end::git_server::{Access, GitServer};
 use end_to_end::sse::{Events, assert_complete};
-use end_to_end::{Setup, binaries, eventually, http};
+use end_to_end::{Setup, binaries, eventually, http, kernel};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -65,6 +65,22 @@ async fn workflow_killed_before_its_end_is_read() {
     signal(workflow, Signal::KILL);
     signal(gateway, Signal::CONT);
     assert_aftermath(scene, LOST, seen).await;
+}
+
+#[tokio::test]
+async fn supervisor_killed_before_the_end_is_stored() {
+    let mut scene = Scene::start(Setup::new().env("ONESHIFT_REATTACH_SECONDS", "1")).await;
+    scene.reach(Point::Unstored).await;
+    let seen = scene.stack.children();
+    scene.stack.end_supervisor(Signal::KILL).await;
+    eventually("the killed supervisor's processes are gone", async || {
+        kernel::still_there(&seen).is_empty().then_some(())
+    })
+    .await;
+    scene.release();
+    scene.stack.launch_again();
+    scene.stack.supervisor().line("Oneshift is up at").await;
+    assert_aftermath(scene, GONE, seen).await;
 }
 
 #[tokio::test]

@@ -103,11 +103,10 @@ async fn store_full_when_it_is_made_says_so() {
     fs::remove_dir_all(scene.stack.data()).unwrap();
     let filler = disk.fill();
     scene.stack.launch_again();
-    let status = scene.stack.supervisor_end().await;
-    let said = scene.stack.log().join("\n");
-    assert!(!status.success(), "{said}");
-    assert!(said.contains("cannot open the store"), "{said}");
-    assert!(said.contains("the gateway does not start; its own words are above"), "{said}");
+    assert!(!scene.stack.supervisor_end().await.success());
+    let said = scene.stack.supervisor().line("cannot open the store").await;
+    assert!(said.contains("disk"), "{said}");
+    scene.stack.supervisor().line("the gateway does not start; its own words are above").await;
     drop(filler);
     scene.stack.launch_again();
     scene.stack.at_full_strength().await;

@@ -4,44 +4,34 @@ use end_to_end::sse::Frame;
 use end_to_end::{Setup, eventually};
 use rustix::process::Signal;
 
-use crate::aftermath::{AGAIN, LOST, Promise, UNTOUCHED, assert_aftermath};
+use crate::aftermath::{AGAIN, UNTOUCHED, assert_aftermath};
 use crate::cell::signal;
 use crate::point::{Point, Victim};
 use crate::scene::Scene;
 
-/// The worker hangs at this point until its loss is known.
-async fn hang(victim: Victim, point: Point, promise: Promise) {
+/// The worker hangs while the repository is pulled, until its loss is known.
+async fn hang(victim: Victim) {
     // How long a step goes on whose workflow is lost.
     let setup = Setup::new().env("ONESHIFT_READER_WAIT_SECONDS", "1");
     let mut scene = Scene::start(setup).await;
-    scene.reach(point).await;
+    scene.reach(Point::Pulling).await;
     let seen = scene.stack.children();
-    let process = scene.process_of(victim, point).await;
+    let process = scene.process_of(victim, Point::Pulling).await;
     signal(process, Signal::STOP);
-    let knows = |frame: &Frame| frame.is_terminal() || frame.data.contains("trying again");
-    scene.job.as_ref().unwrap().until(knows).await;
+    let job = scene.job.as_ref().unwrap();
+    job.until(|frame| frame.data.contains("trying again")).await;
     signal(process, Signal::CONT);
-    assert_aftermath(scene, promise, seen).await;
+    assert_aftermath(scene, AGAIN, seen).await;
 }
 
 #[tokio::test]
 async fn workflow_hung_while_pulling() {
-    hang(Victim::Workflow, Point::Pulling, AGAIN).await;
-}
-
-#[tokio::test]
-async fn workflow_hung_while_the_agent_runs() {
-    hang(Victim::Workflow, Point::AgentRuns, LOST).await;
+    hang(Victim::Workflow).await;
 }
 
 #[tokio::test]
 async fn git_pull_hung_while_pulling() {
-    hang(Victim::GitPull, Point::Pulling, AGAIN).await;
-}
-
-#[tokio::test]
-async fn claude_exec_hung_while_the_agent_runs() {
-    hang(Victim::ClaudeExec, Point::AgentRuns, LOST).await;
+    hang(Victim::GitPull).await;
 }
 
 #[tokio::test]

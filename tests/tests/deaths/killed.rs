@@ -1,6 +1,6 @@
 //! `kill -9` of one service, at every point.
 
-use crate::aftermath::{LOST, UNTOUCHED};
+use crate::aftermath::{LOST, READ_OR_LOST, UNTOUCHED};
 use crate::cell::cells;
 
 cells! {
@@ -9,6 +9,7 @@ cells! {
     workflow_killed_while_the_check_runs: Workflow Killed CheckRuns => LOST;
     workflow_killed_after_the_last_line: Workflow Killed LastLine => LOST;
     workflow_killed_while_delivering: Workflow Killed Delivering => LOST;
+    workflow_killed_before_the_end_is_stored: Workflow Killed Unstored => READ_OR_LOST;
 
     git_pull_killed_before_accept: GitPull Killed BeforeAccept => UNTOUCHED;
     git_pull_killed_while_queued: GitPull Killed Queued => UNTOUCHED;

@@ -22,4 +22,11 @@ cells! {
     supervisor_stopped_after_the_last_line: Supervisor Terminated LastLine => STOPPED;
     supervisor_stopped_while_delivering: Supervisor Terminated Delivering => STOPPED_UNDELIVERED;
     supervisor_stopped_before_the_end_is_read: Supervisor Terminated Unread => UNTOUCHED;
+
+    supervisor_drained_while_queued: Supervisor Drained Queued => UNTOUCHED;
+    supervisor_drained_while_pulling: Supervisor Drained Pulling => UNTOUCHED;
+    supervisor_drained_while_the_agent_runs: Supervisor Drained AgentRuns => UNTOUCHED;
+    supervisor_drained_while_the_check_runs: Supervisor Drained CheckRuns => UNTOUCHED;
+    supervisor_drained_after_the_last_line: Supervisor Drained LastLine => UNTOUCHED;
+    supervisor_drained_while_delivering: Supervisor Drained Delivering => UNTOUCHED;
 }
