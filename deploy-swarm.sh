@@ -10,6 +10,7 @@ done
 usage() {
     cat <<'HELP'
 Usage: ./deploy-swarm.sh [options]          build or pull, deploy, wait until everything runs
+       ./deploy-swarm.sh build              build the images only, and print their names
        ./deploy-swarm.sh --rollback         go back to what ran before the last deployment
        ./deploy-swarm.sh down [--purge]     remove the services; --purge: the data and secrets too
 
@@ -64,6 +65,7 @@ read_arguments() {
             --dry-run) dry_run=yes ;;
             --yes) assume_yes=yes ;;
             --purge) purge=yes ;;
+            build) command=build ;;
             down) command=down ;;
             --replicas | --registry | --tag | --overlay | --advertise-addr | --stack | --env | --wait)
                 (($# > 1)) || fail "$1 needs a value; see --help"
@@ -101,7 +103,7 @@ set_replicas() {
 }
 
 deploy() {
-    check_engine
+    check_swarm
     prepare_images
     prepare_secrets
     pin_store
@@ -121,7 +123,7 @@ say_how_to_use_it() {
 }
 
 down() {
-    check_engine
+    check_swarm
     if [[ $assume_yes == no ]]; then
         local answer question="Remove the services of $stack?"
         [[ $purge == no ]] || question="Remove the services of $stack, all its jobs, its workspace and its secrets?"
@@ -144,6 +146,7 @@ read_arguments "$@"
 read_settings
 case $command in
     deploy) deploy ;;
-    rollback) check_engine; roll_back; converge "$(date -u +%Y-%m-%dT%H:%M:%S)" ;;
+    build) build ;;
+    rollback) check_swarm; roll_back; converge "$(date -u +%Y-%m-%dT%H:%M:%S)" ;;
     down) down ;;
 esac

@@ -3,11 +3,16 @@
 
 check_engine() {
     command -v docker >/dev/null || fail "docker is not installed: see https://docs.docker.com/engine/install"
-    local version state
+    local version
     version=$(docker version --format '{{.Server.APIVersion}}' 2>&1) \
         || fail "the Docker engine does not answer: $version"
     [[ $(printf '%s\n' 1.41 "$version" | sort --version-sort | head -n 1) == 1.41 ]] \
         || fail "the Docker engine speaks API $version; 1.41 (Docker 20.10) or newer is needed"
+}
+
+check_swarm() {
+    local state
+    check_engine
     state=$(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}')
     case $state in
         'active true') ;;

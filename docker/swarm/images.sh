@@ -47,7 +47,28 @@ cannot get the images that are built here: give --registry, or load the same ima
     fi
 }
 
+has_image() { docker image inspect "$1" >/dev/null 2>&1; }
+
+has_all_images() {
+    local service
+    for service in "${services[@]}"; do
+        has_image "${registry:+$registry/}oneshift-$service:$tag" || return 1
+    done
+}
+
+build() {
+    local service
+    check_engine
+    tag=${tag:-$(source_tag)}
+    build_images
+    for service in "${services[@]}"; do
+        printf '%s\n' "${registry:+$registry/}oneshift-$service:$tag"
+    done
+}
+
+# A tag names one state of the sources: images that are there already need not be built.
 build_images() {
+    has_all_images && return
     local binaries claude base service commit
     local arguments=()
     base=$(value_of ONESHIFT_BASE_IMAGE) binaries=$(value_of ONESHIFT_BINARIES_IMAGE)
@@ -75,7 +96,7 @@ build_images() {
 
 # Pushes an image that was built here, or pulls one that was not; prints it by its digest.
 published() {
-    if docker image inspect "$2" >/dev/null 2>&1; then
+    if has_image "$2"; then
         docker push --quiet "$2" >/dev/null || fail "$2 cannot be pushed; is this machine logged in there?"
     else
         docker pull --quiet "$2" >/dev/null || fail "$2 cannot be pulled; is the tag right?"

@@ -1,0 +1,30 @@
+//! What is tried, in this order.
+
+mod deaths;
+mod nodes;
+mod one_node;
+mod turnaround;
+mod updates;
+
+use crate::cluster::Cluster;
+
+/// What is done with the cluster; panics when it does not come out as promised.
+pub(crate) type Scenario = fn(&mut Cluster);
+
+/// All scenarios by name. The later ones add nodes.
+pub(crate) const ALL: &[(&str, Scenario)] = &[
+    ("ten_curls_of_one_repository_complete_each_in_fresh_containers", one_node::ten_curls),
+    ("the_real_agent_works_in_its_container", one_node::real_agent),
+    ("an_agents_container_gives_it_no_rights", one_node::no_rights),
+    ("images_are_small_and_say_what_they_are", one_node::images),
+    ("a_worker_is_replaced_as_fast_as_an_empty_container", turnaround::beside_an_empty_container),
+    ("a_rolling_update_loses_no_job", updates::rolling_update),
+    ("an_update_of_the_gateway_refuses_nobody", updates::gateway_start_first),
+    ("a_bad_image_is_taken_back", updates::bad_image),
+    ("the_clusters_token_changes_without_a_gap", updates::rotated_token),
+    ("killed_containers_and_a_restarted_engine_lose_no_job", deaths::under_load),
+    ("fifty_workers_that_end_at_once_refuse_no_job", deaths::restart_storm),
+    ("the_steps_of_a_job_stay_on_its_node", nodes::stay_together),
+    ("a_drained_node_finishes_its_jobs", nodes::drained),
+    ("a_node_that_is_cut_off_loses_only_its_own_jobs", nodes::cut_off),
+];

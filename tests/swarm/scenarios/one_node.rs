@@ -1,0 +1,104 @@
+//! Jobs on one node.
+
+use std::collections::BTreeSet;
+
+use end_to_end::git_server::Access;
+use end_to_end::sse::{Frame, assert_complete};
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::jobs::job;
+
+/// The name and address of a small repository, for containers.
+pub(crate) fn repository(cluster: &Cluster, name: &str) -> String {
+    cluster.git.repository(name, |repository| {
+        repository.file("README.md", "demo\n").file("src/lib.rs", "// nothing\n").commit("first");
+    });
+    cluster.repository_url(&cluster.git.url(Access::Public, name))
+}
+
+pub(crate) fn ten_curls(cluster: &mut Cluster) {
+    let url = repository(cluster, "ten");
+    cluster.until_at_full_strength();
+    let script = "hostname; cat /proc/sys/kernel/random/uuid > uuid; sleep 1";
+    let streams: Vec<_> = (0..10).map(|_| cluster.client().run(&job(&url, script))).collect();
+    let mut hosts = Vec::new();
+    for stream in streams {
+        let frames = stream.frames();
+        let outcome = assert_complete(&frames)["outcome"].clone();
+        assert_eq!(outcome["state"], "completed", "{outcome}");
+        let spoken = frames.iter().filter(|frame| frame.event == "output").map(Frame::json);
+        let mut words = spoken.filter(|data| data["stream"] == "stdout");
+        hosts.push(words.next().expect("the agent told its host")["text"].to_string());
+    }
+    let different: BTreeSet<_> = hosts.iter().collect();
+    assert_eq!(different.len(), 10, "each job had a container of its own: {hosts:?}");
+    cluster.until_at_full_strength();
+    for service in ["workflow", "git-pull", "claude-exec"] {
+        let crashed = |task: &crate::cluster::Task| !task.error.is_empty();
+        let crashed: Vec<_> = cluster.tasks(service).into_iter().filter(crashed).collect();
+        assert!(crashed.is_empty(), "{crashed:?}");
+    }
+}
+
+pub(crate) fn real_agent(cluster: &mut Cluster) {
+    let url = repository(cluster, "real");
+    let mut request = job(&url, "Say hello");
+    request["agent"] = json!("claude");
+    let outcome = cluster.client().run(&request).outcome();
+    assert_eq!(outcome["state"], "completed", "{outcome}");
+    assert_eq!(outcome["changes"]["files"], 1, "{outcome}");
+    assert!(outcome["usage"]["turns"].as_u64().is_some_and(|turns| turns > 0), "{outcome}");
+    assert!(!cluster.model.turns().is_empty(), "the model was asked");
+}
+
+/// What a hostile agent tries first. Each line of the script that succeeds is a hole.
+pub(crate) fn no_rights(cluster: &mut Cluster) {
+    let url = repository(cluster, "rights");
+    let script = r#"
+        hole() { echo "HOLE: $*"; }
+        [ "$(id -u)" != 0 ] || hole root
+        grep -q '^CapEff:.*[1-9a-f]' /proc/self/status && hole capabilities
+        grep -q '^NoNewPrivs:.*1' /proc/self/status || hole new privileges
+        touch /usr/local/bin/x 2>/dev/null && hole root file system
+        touch /workspace/cache/x 2>/dev/null && hole cache
+        for mirror in /workspace/cache/*.git; do touch "$mirror/HEAD" 2>/dev/null && hole mirror; done
+        cat /run/secrets/git_credentials 2>/dev/null && hole git credentials
+        cat /run/secrets/tokens 2>/dev/null && hole tokens
+        env | grep -i -E 'token|sk-ant' && hole environment
+        [ -e /var/run/docker.sock ] && hole docker socket
+        echo done > tried
+    "#;
+    let frames = cluster.client().run(&job(&url, &script.replace("\n        ", "\n"))).frames();
+    let outcome = assert_complete(&frames)["outcome"].clone();
+    assert_eq!(outcome["state"], "completed", "{outcome}");
+    let words: Vec<_> = frames.iter().map(|frame| frame.data.as_str()).collect();
+    let holes: Vec<_> = words.iter().filter(|words| words.contains("HOLE: ")).collect();
+    assert!(holes.is_empty(), "{holes:#?}");
+}
+
+/// The bounds that docs/swarm.md names, in MB; those of the agent's image are mostly its tools.
+const SIZES: [(&str, u64); 4] =
+    [("gateway", 60), ("workflow", 60), ("git-pull", 60), ("claude-exec", 1400)];
+
+#[allow(clippy::print_stdout, reason = "the figures of docs/swarm.md")]
+pub(crate) fn images(cluster: &mut Cluster) {
+    for (service, bound) in SIZES {
+        let format = "{{.Spec.TaskTemplate.ContainerSpec.Image}}";
+        let name = format!("oneshift_{service}");
+        let image = cluster.manager().ask(&["service", "inspect", "--format", format, &name]);
+        assert!(image.starts_with("sha256:"), "{service} runs {image}, which a tag could change");
+        let inspect =
+            |format: &str| cluster.manager().ask(&["image", "inspect", "--format", format, &image]);
+        let megabytes = inspect("{{.Size}}").parse::<u64>().expect("a number") / 1_000_000;
+        println!("{service}: {megabytes} MB");
+        assert!(megabytes <= bound, "{service} has {megabytes} MB, more than {bound}");
+        let label = |name: &str| {
+            inspect(&format!("{{{{index .Config.Labels \"org.opencontainers.image.{name}\"}}}}"))
+        };
+        assert_eq!(label("revision").len(), 40, "{service} names its commit");
+        assert!(label("version").starts_with(env!("CARGO_PKG_VERSION")));
+        assert!(!inspect("{{.Config.User}}").is_empty(), "{service} does not run as root");
+        assert!(inspect("{{json .Config.Healthcheck.Test}}").contains("health"));
+    }
+}
