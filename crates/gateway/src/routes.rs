@@ -1,7 +1,6 @@
 //! The HTTP routes.
 
 mod cluster;
-mod extract;
 mod health;
 mod inside;
 mod jobs;

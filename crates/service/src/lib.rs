@@ -7,6 +7,7 @@ pub mod browsers;
 pub mod config;
 pub mod error;
 pub mod event_stream;
+pub mod extract;
 pub mod hardening;
 pub mod health;
 pub mod one_shot;

@@ -200,3 +200,49 @@ async fn a_workflow_refuses_all_that_is_wrong_and_stays_idle() {
     let status = http::client().get(worker.url("/status").await).send().await.unwrap();
     assert_eq!(status.text().await.unwrap(), r#"{"status":"idle"}"#);
 }
+
+#[tokio::test]
+async fn a_worker_says_what_is_wrong_with_a_position_and_goes_on_with_its_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = worker("claude-exec", &folder);
+    let post = http::client().post(worker.url("/api/execute").await);
+    let prompt = "echo ready; while [ ! -e go ]; do sleep 0.05; done; echo done";
+    let post = post.body(json!({"prompt": prompt}).to_string()).send().await.unwrap();
+    let mut events = Events::of(post).await;
+    let ready = events.until(|frame| frame.data.contains("\"ready\"")).await.json();
+    let job = ready["jobId"].as_str().unwrap();
+    let url = worker.url("/api/jobs").await;
+    let get = |path: &str| http::client().get(format!("{url}/{path}"));
+    let events_with = |header: &[u8]| get(&format!("{job}/events")).header("last-event-id", header);
+    let long = "x".repeat(5000);
+    for (request, status, code, words) in [
+        (
+            events_with(b"999"),
+            400,
+            "malformed",
+            "Last-Event-ID is 999, but the job's last event is",
+        ),
+        (events_with(b"-1"), 400, "malformed", "Last-Event-ID is \"-1\"; it must be"),
+        (events_with(b""), 400, "malformed", "Last-Event-ID is \"\"; it must be"),
+        (events_with(b"\xff"), 400, "malformed", "Last-Event-ID is"),
+        (events_with(b"1").header("last-event-id", "1"), 400, "malformed", "more than once"),
+        (get(&format!("{job}/events?after=x")), 400, "malformed", "after is \"x\"; it must be"),
+        (get(&format!("{job}/events?after=1&after=1")), 400, "malformed", "duplicate field"),
+        (get(&format!("{job}/events?before=1")), 400, "malformed", "unknown field `before`"),
+        (get("%ff/events"), 400, "malformed", "the path is not UTF-8"),
+        (get(&format!("{long}/events")), 404, "not_found", "this worker has no job \"xxx"),
+        (get("nonsense"), 404, "not_found", "this worker has no job \"nonsense\""),
+    ] {
+        let answer = request.send().await.unwrap();
+        let told = (answer.status().as_u16(), answer.text().await.unwrap());
+        let body: Value = serde_json::from_str(&told.1).unwrap_or_else(|_| panic!("{told:?}"));
+        assert_eq!((told.0, &body["error"]["code"]), (status, &json!(code)), "{told:?}");
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains(words) && message.len() < 200, "{words}: {message}");
+    }
+    let go = folder.path().join("jobs").join(job).join("repo/go");
+    std::fs::write(go, "").unwrap();
+    let last = events.rest().await.pop().unwrap();
+    assert_eq!(last.event, "completed", "{last:?}");
+    assert!(worker.exit().await.success());
+}

@@ -8,10 +8,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use service::ApiError;
+use service::extract::NameInPath;
 use service::protocol::cluster::{Action, Cluster, ClusterAnswer, ClusterReport, ScaleRequest};
 use service::protocol::request;
 
-use super::extract::NameInPath;
 use super::inside::read;
 use crate::caller::Caller;
 use crate::gateway::Gateway;

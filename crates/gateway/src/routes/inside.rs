@@ -11,10 +11,10 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use service::ApiError;
+use service::extract::malformed;
 use service::protocol::worker::{Attach, Lease, LeaseRequest};
 use service::serve::PeerAddress;
 
-use super::extract::malformed;
 use crate::gateway::Gateway;
 
 pub(super) async fn attach(

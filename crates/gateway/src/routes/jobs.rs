@@ -10,11 +10,11 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::Stream;
 use serde::Deserialize;
+use service::extract::{NameInPath, Params, malformed};
 use service::protocol::job::{Cancellation, JobPage, JobState, Wish};
 use service::protocol::{Reason, RepoUrl};
 use service::{ApiError, event_stream};
 
-use super::extract::{NameInPath, Params, malformed};
 use crate::caller::Caller;
 use crate::follow::From;
 use crate::gateway::Gateway;

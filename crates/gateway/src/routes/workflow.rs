@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::Stream;
 use serde::Deserialize;
+use service::extract::{Params, malformed};
 use service::protocol::headers::{IDEMPOTENCY_KEY, JOB};
 use service::protocol::request::{WorkflowRequest, parse};
 use service::protocol::{JobId, Reason};
 use service::{ApiError, body, event_stream};
 
-use super::extract::{Params, malformed};
 use crate::caller::Caller;
 use crate::follow::From;
 use crate::gateway::Gateway;

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -25,6 +25,7 @@ use super::shift::Shift;
 use super::slot::{Slot, Taken};
 use crate::browsers::Admission;
 use crate::error::{ApiError, no_such_method, no_such_route};
+use crate::extract::{NameInPath, Params};
 use crate::{auth, body, browsers, event_stream, health};
 
 /// The work of a job that has been checked, ready to be started.
@@ -146,17 +147,23 @@ fn follow(worker: &Worker, job: &Job, position: u64) -> Response {
 
 fn find(worker: &Worker, id: &str) -> Result<Job, ApiError> {
     let job = worker.slot.job().filter(|job| job.id().to_string() == id);
-    job.ok_or_else(|| ApiError::not_found(format!("this worker has no job {id:?}")))
+    job.ok_or_else(|| {
+        let shown: String = id.chars().take(80).collect();
+        ApiError::not_found(format!("this worker has no job {shown:?}"))
+    })
 }
 
-async fn show(State(worker): State<Worker>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn show(
+    State(worker): State<Worker>,
+    NameInPath(id): NameInPath,
+) -> Result<Response, ApiError> {
     Ok(Json(find(&worker, &id)?.view()).into_response())
 }
 
 /// Asks the job to end; harmless when it has been asked before, or has ended.
 async fn cancel(
     State(worker): State<Worker>,
-    Path(id): Path<String>,
+    NameInPath(id): NameInPath,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = find(&worker, &id)?;
@@ -172,19 +179,20 @@ async fn cancel(
 }
 
 #[derive(Deserialize)]
-struct EventsQuery {
+#[serde(deny_unknown_fields)]
+struct EventsParams {
     after: Option<String>,
 }
 
 async fn events(
     State(worker): State<Worker>,
-    Path(id): Path<String>,
-    Query(query): Query<EventsQuery>,
+    NameInPath(id): NameInPath,
+    Params(params): Params<EventsParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = find(&worker, &id)?;
     let head = job.shared.log.head();
-    let position = event_stream::position(&headers, query.after.as_deref(), head.last)?;
+    let position = event_stream::position(&headers, params.after.as_deref(), head.last)?;
     if head.has_ended && position == head.last {
         // Who asks for what comes after the end has everything.
         worker.slot.set_delivered();

@@ -2,17 +2,21 @@
 
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
+use protocol::ErrorCode;
 use serde::de::DeserializeOwned;
-use service::ApiError;
-use service::protocol::ErrorCode;
+
+use crate::error::ApiError;
 
 /// The name in the path, a job's id or a service's, as the caller wrote it.
-pub(super) struct NameInPath(pub(super) String);
+#[derive(Clone, Debug)]
+pub struct NameInPath(pub String);
 
-/// The query, in which an unknown parameter is an error.
-pub(super) struct Params<T>(pub(super) T);
+/// The query; its type says whether an unknown parameter is an error.
+#[derive(Clone, Copy, Debug)]
+pub struct Params<T>(pub T);
 
-pub(super) fn malformed(message: impl Into<String>) -> ApiError {
+/// 400: what the caller sent cannot be read.
+pub fn malformed(message: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::Malformed, message)
 }
 
