@@ -12,9 +12,8 @@ pub(crate) struct Story {
     pub(crate) retries: u64,
     /// The last attempt that began; 0 if none did.
     pub(crate) last_attempt: u64,
-    /// Whether the agent began in the last attempt, or may have, and in how many it did.
+    /// Whether the agent began in the last attempt, or may have.
     pub(crate) has_agent_begun: bool,
-    pub(crate) agents: u64,
     /// Whether an attempt was given up although its agent may have gone on: its worker was lost, or
     /// did not end it.
     pub(crate) is_given_up: bool,
@@ -71,7 +70,6 @@ impl Story {
             "step" if data["step"] == "execute" && data["state"] == "started" => {
                 let is_first = !self.has_agent_begun;
                 self.has_agent_begun = true;
-                self.agents += 1;
                 return is_first && self.last_attempt > 0;
             }
             // A gateway that salvages has found out about the agent by itself.

@@ -1,6 +1,7 @@
 //! Whether every promise was kept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use end_to_end::Stack;
@@ -92,9 +93,9 @@ impl Verdict {
             }
             let is_replaced = replaced.contains(&submitted.job);
             let job = submitted.job.clone();
-            if let Some(story) = verdict.look_at(door, submitted, is_replaced, notes).await
-                && story.is_given_up
-            {
+            let folder = stack.job_folder(&job);
+            let story = verdict.look_at(door, submitted, is_replaced, notes, &folder).await;
+            if story.is_some_and(|story| story.is_given_up) {
                 given_up.insert(job);
             }
         }
@@ -140,6 +141,7 @@ impl Verdict {
         submitted: Submitted,
         is_replaced: bool,
         notes: &Notes,
+        folder: &Path,
     ) -> Option<Story> {
         let (job, plan) = (&submitted.job, &submitted.plan);
         let view = door.get(&format!("/api/jobs/{job}")).await;
@@ -170,9 +172,9 @@ impl Verdict {
             self.wrong.push(format!("{job}: {evidence:?} of {plan:?}; {story:?}; {view}"));
         }
         self.look_at_runs(job, &evidence, notes);
-        // In the last attempt, whose checkout is the one that counts.
-        let runs = notes.of(job);
-        let has_written = runs.has_written && story.has_agent_begun && runs.count >= story.agents;
+        // In the last attempt, whose checkout this is.
+        let work = std::fs::read_to_string(folder.join("repo/NEW.md")).unwrap_or_default();
+        let has_written = notes.of(job).has_written && work.trim_end() == plan.mark();
         match door.patch(job).await {
             Some(patch) if is_work_of(plan, &patch) => {}
             Some(patch) => self.wrong.push(format!("{job}: {ending} with another patch: {patch}")),
