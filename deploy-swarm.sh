@@ -39,7 +39,7 @@ stack=oneshift env_file=.env registry='' tag='' advertise='' wait_seconds=300
 command=deploy dry_run=no assume_yes=no purge=no
 overlays=()
 declare -A replicas=([workflow]='' [git-pull]='' [claude-exec]='')
-services=(gateway workflow git-pull claude-exec)
+services=(gateway workflow git-pull claude-exec operator docker-proxy)
 declare -A setting=() secret_name=()
 }
 

@@ -1,4 +1,5 @@
-# One image per service; --target says which: gateway, workflow, git-pull, claude-exec.
+# One image per service; --target says which: gateway, workflow, git-pull, operator, docker-proxy,
+# claude-exec.
 #
 #   docker build -f docker/services.Dockerfile --target gateway -t oneshift-gateway docker
 #
@@ -69,6 +70,27 @@ USER 10001:10001
 EXPOSE 4000
 HEALTHCHECK --interval=10s --timeout=5s CMD ["/usr/local/bin/git-pull", "health"]
 ENTRYPOINT ["/usr/local/bin/git-pull"]
+
+FROM minimal AS operator
+COPY --from=binaries /out/operator /usr/local/bin/operator
+USER 10001:10001
+HEALTHCHECK --interval=10s --timeout=5s CMD ["/usr/local/bin/operator", "health"]
+ENTRYPOINT ["/usr/local/bin/operator"]
+
+# The only holder of the Docker socket: lets the operator look, and change services, and no more.
+FROM debian AS docker-proxy
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends haproxy \
+    && rm -rf /var/lib/apt/lists/* /var/log/*
+COPY docker-proxy.cfg /etc/haproxy/haproxy.cfg
+EXPOSE 2375
+ENTRYPOINT ["haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"]
+ARG VERSION=unknown
+ARG COMMIT=unknown
+LABEL org.opencontainers.image.title="oneshift docker-proxy" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
 
 # The agent's world: what it expects of a machine that builds and tests software. For a project's
 # own toolchain, build FROM this image (docs/swarm.md says how).

@@ -35,6 +35,7 @@ deploy_stack() {
     for name in "${!setting[@]}"; do
         is_secret "$name" || [[ -n ${!name:-} ]] || export "$name=${setting[$name]}"
     done
+    export ONESHIFT_STACK=$stack
     # Images are named by id or digest: there is nothing to ask a registry for.
     run docker stack deploy --resolve-image=never --prune "${arguments[@]}" "$stack"
 }

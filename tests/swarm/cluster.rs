@@ -31,11 +31,13 @@ const SETTINGS: [(&str, &str); 8] = [
 ];
 
 /// The settings that name the services' images, in the order in which the script builds them.
-pub(crate) const IMAGES: [&str; 4] = [
+pub(crate) const IMAGES: [&str; 6] = [
     "ONESHIFT_IMAGE_GATEWAY",
     "ONESHIFT_IMAGE_WORKFLOW",
     "ONESHIFT_IMAGE_GIT_PULL",
     "ONESHIFT_IMAGE_CLAUDE_EXEC",
+    "ONESHIFT_IMAGE_OPERATOR",
+    "ONESHIFT_IMAGE_DOCKER_PROXY",
 ];
 
 /// The cluster, until it is dropped.
@@ -66,6 +68,8 @@ impl Cluster {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         settings.push(("ANTHROPIC_BASE_URL".to_owned(), reachable(&model.url())));
+        let socket = engine.host().replace("unix://", "");
+        settings.push(("ONESHIFT_DOCKER_SOCKET".to_owned(), socket));
         let mut cluster = Self {
             engines: vec![engine],
             git,

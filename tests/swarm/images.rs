@@ -15,7 +15,7 @@ pub(crate) const BINARIES: &str = "oneshift-test-binaries";
 pub(crate) const CLAUDE: &str = "oneshift-test-claude";
 
 /// The services' programs.
-const PROGRAMS: [&str; 4] = ["gateway", "workflow", "git-pull", "claude-exec"];
+const PROGRAMS: [&str; 5] = ["gateway", "workflow", "git-pull", "claude-exec", "operator"];
 
 /// Gives an engine all that the images are built from.
 pub(crate) fn provide(engine: &Engine, folder: &Path) {
