@@ -30,7 +30,8 @@ pub(crate) struct Verdict {
     pub(crate) retries: u64,
     /// Times that a follower came back.
     pub(crate) resumed: u32,
-    /// Jobs that say why there is no patch of what their agent had written.
+    /// Jobs without a patch of what their agent had written, that say why, or whose agent had not
+    /// been heard of when everybody died who could tell.
     pub(crate) unsalvaged: u32,
     /// Jobs whose agents ran once more than their retries allow.
     pub(crate) reruns: Vec<String>,
@@ -179,7 +180,10 @@ impl Verdict {
             Some(patch) if is_work_of(plan, &patch) => {}
             Some(patch) => self.wrong.push(format!("{job}: {ending} with another patch: {patch}")),
             None if ending == "completed" => self.lost.push(format!("{job}: completed, no patch")),
-            None if has_written && story.is_unsalvaged => self.unsalvaged += 1,
+            // Nobody was left who knew of the agent, or the stream says why.
+            None if has_written && (story.is_unsalvaged || !story.has_agent_begun) => {
+                self.unsalvaged += 1;
+            }
             None if has_written => {
                 self.lost.push(format!("{job}: {ending} without a patch, nor a word on why"));
             }
