@@ -1,5 +1,7 @@
 //! A job that somebody stops.
 
+mod moments;
+
 use end_to_end::git_server::{Access, GitServer};
 use end_to_end::{Ended, Setup, Stack, eventually, git, http, kernel};
 use serde_json::json;
@@ -17,6 +19,15 @@ fn server() -> (GitServer, end_to_end::git_server::Repository) {
         repository.file("a.txt", "a\n").commit("first");
     });
     (server, repository)
+}
+
+/// The status and the sentence with which a wish for a job's end is answered.
+async fn delete(stack: &Stack, job: &str) -> (u16, String) {
+    let url = stack.url(&format!("/api/jobs/{job}"));
+    let answer = http::client().delete(url).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let body: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    (status, body["message"].as_str().unwrap().to_owned())
 }
 
 /// All events of a job that has ended, as the gateway keeps them.
@@ -68,6 +79,8 @@ async fn a_job_in_the_queue_is_cancelled_without_ever_starting() {
     let ended = whole(&stack, &second).await;
     assert_eq!(ended.ending(), "cancelled cancel_requested");
     assert!(ended.events("started").is_empty());
+    let late = delete(&stack, &second).await;
+    assert_eq!(late, (200, "the job had ended before: cancelled; nothing is changed".to_owned()));
     stack.cancel(&first).await;
     running.rest().await;
     stack.at_full_strength().await;
