@@ -27,6 +27,20 @@ impl Config {
         Self { variables: pairs.map(|(name, value)| (name.into(), value.into())).into() }
     }
 
+    /// The same environment without what is set for Oneshift in it.
+    pub(crate) fn without_settings(&self) -> Self {
+        let is_setting = |name: &OsString| name.as_encoded_bytes().starts_with(b"ONESHIFT_");
+        let mut variables = self.variables.clone();
+        variables.retain(|name, _| !is_setting(name));
+        Self { variables }
+    }
+
+    /// The same environment with one more variable.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
     /// A variable's value; one that is empty or not UTF-8 counts as not set.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.variables.get(Path::new(name).as_os_str())?.to_str().filter(|value| !value.is_empty())
@@ -92,6 +106,17 @@ pub(crate) fn is_program(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_set_for_oneshift_can_be_left_out_and_set_anew() {
+        let config = Config::from_pairs([("ONESHIFT_TOKENS_FILE", "/t"), ("PATH", "/bin")]);
+        let config = config.without_settings().with("ONESHIFT_LOG", "info");
+        assert_eq!(config.text("ONESHIFT_TOKENS_FILE"), None);
+        assert_eq!(
+            (config.text("PATH"), config.text("ONESHIFT_LOG")),
+            (Some("/bin"), Some("info"))
+        );
+    }
 
     #[test]
     fn data_goes_where_xdg_says_or_below_home() {

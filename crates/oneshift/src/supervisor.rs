@@ -12,7 +12,7 @@ mod token;
 
 pub(crate) use binaries::Binaries;
 pub(crate) use environment::Surroundings;
-pub(crate) use seat::Occupant;
+pub(crate) use seat::{Launch, Occupant};
 pub(crate) use service::Service;
 pub(crate) use sizing::{Machine, Sizes};
 pub(crate) use stack::{Stack, free_port};

@@ -1,6 +1,7 @@
 //! The empty baselines: a server that only answers, and a process that only runs.
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,26 @@ async fn exchange(mut stream: TcpStream) {
             return;
         }
     }
+}
+
+/// How many records of this size a second reach the disk, one after the other, in about so long.
+pub(super) async fn durable_writes(
+    file: PathBuf,
+    bytes: usize,
+    long: Duration,
+) -> anyhow::Result<f64> {
+    let write = move || {
+        let mut file = std::fs::File::create(file)?;
+        let record = vec![b'x'; bytes];
+        let (start, mut count) = (Instant::now(), 0);
+        while start.elapsed() < long {
+            file.write_all(&record)?;
+            file.sync_data()?;
+            count += 1;
+        }
+        Ok::<_, std::io::Error>(f64::from(count) / start.elapsed().as_secs_f64())
+    };
+    tokio::task::spawn_blocking(write).await?.context("cannot write beside the store")
 }
 
 /// Runs the agent without anything around it, with this prompt; returns how long it took and how

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use super::followed::Followed;
+use super::row::Group;
 use super::samples::Samples;
-use super::{Effort, Row, World, agent, baseline, git, world};
+use super::{Effort, Row, World, agent, baseline, git};
 
 pub(super) async fn measure(world: &World, effort: Effort) -> anyhow::Result<Vec<Row>> {
     let (mut bare, mut whole) = (Vec::new(), Vec::new());
@@ -18,15 +20,14 @@ pub(super) async fn measure(world: &World, effort: Effort) -> anyhow::Result<Vec
         std::fs::remove_dir_all(&to)?;
         world.idle().await?;
         let start = Instant::now();
-        world::to_the_end(world.submit(agent::NOTHING).await?).await?;
+        Followed::new(world.submit(agent::NOTHING).await?).end().await?;
         whole.push(start.elapsed());
     }
     let (bare, whole) = (Samples::new(bare), Samples::new(whole));
-    let row = |row: Row| row.over("ms git clone + agent", bare.median());
+    let group = Group::new("the whole chain", "bare git clone and agent");
     let overhead = whole.median() - bare.median();
     Ok(vec![
-        row(Row::times("whole chain, POST to completed", &whole)),
-        Row::new("whole chain minus bare git and agent", "ms", overhead)
-            .bar("<= 15 ms", |row| row.value() <= 15.0),
+        group.times("POST to completed", &whole).over(bare.median()),
+        group.row("more than the baseline", "ms", overhead).bar("<= 15", |row| row.value() <= 15.0),
     ])
 }

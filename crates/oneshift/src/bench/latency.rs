@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use client::{Endpoint, Patience, Submission};
+use client::Endpoint;
 use serde_json::json;
 
+use super::followed::Followed;
+use super::row::Group;
 use super::samples::Samples;
 use super::{Effort, Row, World, agent, baseline, world};
 
@@ -17,11 +19,13 @@ pub(super) async fn measure(world: &World, effort: Effort) -> anyhow::Result<Vec
         started.push(second);
     }
     let (accepted, started) = (Samples::new(accepted), Samples::new(started));
-    let over = |row: Row| row.over("ms empty HTTP exchange", empty.median());
+    let group = Group::new("latency", "an empty HTTP exchange");
     Ok(vec![
-        over(Row::times("POST to accepted, durable", &accepted)),
-        over(Row::times("POST to started, idle worker", &started))
-            .bar("<= 5 ms, p99 <= 25 ms", |row| row.value() <= 5.0 && row.p99() <= 25.0),
+        group.times("POST to accepted, durable", &accepted).over(empty.median()),
+        group
+            .times("POST to started, idle worker", &started)
+            .over(empty.median())
+            .bar("<= 5, p99 <= 25", |row| row.value() <= 5.0 && row.p99() <= 25.0),
     ])
 }
 
@@ -29,20 +33,10 @@ pub(super) async fn measure(world: &World, effort: Effort) -> anyhow::Result<Vec
 async fn job(world: &World) -> anyhow::Result<(Duration, Duration)> {
     world.idle().await?;
     let start = Instant::now();
-    let mut stream = world.submit(agent::NOTHING).await?;
-    let (mut accepted, mut started) = (Duration::ZERO, Duration::ZERO);
-    while started.is_zero() {
-        let Some(frames) = stream.next_batch().await? else { break };
-        for frame in frames {
-            match frame.event.as_str() {
-                "accepted" => accepted = start.elapsed(),
-                "started" if started.is_zero() => started = start.elapsed(),
-                _ => {}
-            }
-        }
-    }
-    world::to_the_end(stream).await?;
-    Ok((accepted, started))
+    let mut job = Followed::new(world.submit(agent::NOTHING).await?);
+    let (accepted, started) = (job.until("accepted").await?, job.until("started").await?);
+    job.end().await?;
+    Ok((accepted - start, started - start))
 }
 
 /// The same client against a server that only answers.
@@ -52,8 +46,7 @@ async fn exchanges(count: usize) -> anyhow::Result<Samples> {
     let mut times = Vec::new();
     for _ in 0..count {
         let start = Instant::now();
-        let submission = Submission { path: "/", body: &body, job: None, idempotency_key: None };
-        endpoint.submit(submission, Patience::WORKER).await?.next_batch().await?;
+        world::submit(&endpoint, &body).await?.next_batch().await?;
         times.push(start.elapsed());
     }
     Ok(Samples::new(times))

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::row::Group;
 use super::{Effort, Row, World, agent, baseline};
 
 /// A line of a log, and a line of a file that is printed.
@@ -15,13 +16,16 @@ pub(super) async fn measure(world: &World, effort: Effort) -> anyhow::Result<Vec
     let bare_lines = short.lines as f64 / short.through_a_pipe(world).await?.as_secs_f64();
     let megabytes = long.megabytes() / long.through_the_chain(world).await?.as_secs_f64();
     let bare_megabytes = long.megabytes() / long.through_a_pipe(world).await?.as_secs_f64();
+    let group = Group::new("relay from the agent to the caller", "a bare pipe");
     Ok(vec![
-        Row::new(format!("relay, lines of {SHORT} bytes"), "events/s", events)
-            .over("lines/s bare pipe", bare_lines)
-            .bar(">= 100,000 events/s", |row| row.value() >= 100_000.0),
-        Row::new(format!("relay, lines of {} KiB", LONG / 1024), "MB/s", megabytes)
-            .over("MB/s bare pipe", bare_megabytes)
-            .bar(">= 50 MB/s", |row| row.value() >= 50.0),
+        group
+            .row(format!("events, lines of {SHORT} bytes"), "/s", events)
+            .over(bare_lines)
+            .bar(">= 100,000", |row| row.value() >= 100_000.0),
+        group
+            .row(format!("bytes, lines of {} KiB", LONG / 1024), "MB/s", megabytes)
+            .over(bare_megabytes)
+            .bar(">= 50", |row| row.value() >= 50.0),
     ])
 }
 

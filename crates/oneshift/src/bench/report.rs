@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Effort;
-use super::samples::Samples;
+use super::row::Row;
 use crate::supervisor::Machine;
 use crate::view::{Line, Tone};
 
@@ -14,101 +14,6 @@ pub(crate) struct Report {
     build: &'static str,
     effort: String,
     pub(crate) rows: Vec<Row>,
-}
-
-/// One figure.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Row {
-    what: String,
-    unit: &'static str,
-    /// The median, where there are several.
-    measured: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    p99: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    baseline: Option<Baseline>,
-    /// Measured over baseline.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ratio: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bar: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    met: Option<bool>,
-}
-
-/// The empty thing next to the real one.
-#[derive(Debug, Serialize)]
-struct Baseline {
-    what: &'static str,
-    measured: f64,
-}
-
-impl Row {
-    /// A figure that stands alone.
-    pub(super) fn new(what: impl Into<String>, unit: &'static str, measured: f64) -> Self {
-        let what = what.into();
-        Self { what, unit, measured, p99: None, baseline: None, ratio: None, bar: None, met: None }
-    }
-
-    /// Times.
-    pub(super) fn times(what: impl Into<String>, samples: &Samples) -> Self {
-        Self { p99: Some(samples.p99()), ..Self::new(what, "ms", samples.median()) }
-    }
-
-    /// Next to an empty baseline.
-    pub(super) fn over(mut self, what: &'static str, measured: f64) -> Self {
-        self.ratio = (measured > 0.0).then_some(self.measured / measured);
-        self.baseline = Some(Baseline { what, measured });
-        self
-    }
-
-    /// With what the design asks for, and whether it is met.
-    pub(super) fn bar(mut self, bar: &'static str, met: impl FnOnce(&Self) -> bool) -> Self {
-        self.met = Some(met(&self));
-        self.bar = Some(bar);
-        self
-    }
-
-    /// The figure.
-    pub(super) fn value(&self) -> f64 {
-        self.measured
-    }
-
-    /// The 99th percentile; the figure itself if there is only one.
-    pub(super) fn p99(&self) -> f64 {
-        self.p99.unwrap_or(self.measured)
-    }
-
-    /// Measured over baseline.
-    pub(super) fn ratio(&self) -> f64 {
-        self.ratio.unwrap_or(f64::NAN)
-    }
-
-    fn cells(&self) -> [String; 6] {
-        let dash = || "-".to_owned();
-        let baseline = |it: &Baseline| format!("{} {}", number(it.measured), it.what);
-        [
-            self.what.clone(),
-            format!("{} {}", number(self.measured), self.unit),
-            self.p99.map_or_else(dash, |p99| format!("{} {}", number(p99), self.unit)),
-            self.baseline.as_ref().map_or_else(dash, baseline),
-            self.ratio.map_or_else(dash, |ratio| format!("{} x", number(ratio))),
-            match (self.bar, self.met) {
-                (Some(bar), Some(true)) => format!("{bar}: met"),
-                (Some(bar), _) => format!("{bar}: MISSED"),
-                (None, _) => dash(),
-            },
-        ]
-    }
-
-    fn tone(&self) -> Tone {
-        match self.met {
-            Some(true) => Tone::Good,
-            Some(false) => Tone::Bad,
-            None => Tone::Plain,
-        }
-    }
 }
 
 impl Report {
@@ -123,9 +28,7 @@ impl Report {
             system.machine().to_string_lossy(),
         );
         let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-        let Effort { jobs, rounds, .. } = effort;
-        let effort = format!("{jobs} jobs for latencies, {rounds} rounds of the rest");
-        Self { machine, build, effort, rows: Vec::new() }
+        Self { machine, build, effort: effort.to_string(), rows: Vec::new() }
     }
 
     /// The table and what to know about it.
@@ -134,38 +37,88 @@ impl Report {
             Line::new(Tone::Plain, format!("machine: {}", self.machine)),
             Line::new(Tone::Plain, format!("build:   {}", self.build)),
             Line::new(Tone::Plain, format!("effort:  {}", self.effort)),
-            Line::new(Tone::Plain, ""),
         ];
         if self.build == "debug" {
             let text = "this is a debug build: compare nothing with it; use cargo build --release";
-            lines.insert(3, Line::new(Tone::Warning, text));
+            lines.push(Line::new(Tone::Warning, text));
         }
         lines.extend(table(&self.rows));
         lines
     }
 }
 
+/// The columns after the figure's name, which are aligned right, and the bar, which is not.
+const HEADINGS: [&str; 6] = ["", "median", "p99", "baseline", "ratio", "bar"];
+
 fn table(rows: &[Row]) -> Vec<Line> {
-    let heading = ["", "median", "p99", "baseline", "ratio", "bar"].map(str::to_owned);
-    let mut cells = vec![(heading, Tone::Heading)];
-    cells.extend(rows.iter().map(|row| (row.cells(), row.tone())));
+    let cells: Vec<_> = rows.iter().map(cells).collect();
     let width = |column: usize| {
-        cells.iter().map(|(row, _)| row[column].chars().count()).max().unwrap_or_default()
+        let widths = cells.iter().map(|row| row[column].chars().count());
+        widths.chain([HEADINGS[column].len()]).max().unwrap_or_default()
     };
     let widths: [usize; 6] = std::array::from_fn(width);
-    let line = |(row, tone): &([String; 6], Tone)| {
-        let padded = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        Line::new(*tone, padded.collect::<Vec<_>>().join("  ").trim_end())
+    let line = |row: &[String; 6]| {
+        let [what, numbers @ .., bar] = row;
+        let numbers =
+            numbers.iter().zip(&widths[1..]).map(|(cell, width)| format!("{cell:>width$}"));
+        let numbers = numbers.collect::<Vec<_>>().join("  ");
+        format!("  {what:<width$}  {numbers}  {bar}", width = widths[0]).trim_end().to_owned()
     };
-    cells.iter().map(line).collect()
+    let mut lines = Vec::new();
+    let mut group = "";
+    lines.push(Line::new(Tone::Faint, line(&HEADINGS.map(str::to_owned))));
+    for (row, cells) in rows.iter().zip(&cells) {
+        if row.group != group {
+            group = &row.group;
+            lines.push(Line::new(Tone::Heading, heading(rows, group)));
+        }
+        lines.push(Line::new(tone(row), line(cells)));
+    }
+    lines
 }
 
-/// Three significant digits, and thousands apart.
-fn number(value: f64) -> String {
+/// A group's title, and what the baselines in it are.
+fn heading(rows: &[Row], group: &str) -> String {
+    let baseline =
+        rows.iter().filter(|row| row.group == group).find_map(|row| row.baseline.as_ref());
+    match baseline {
+        Some(baseline) => format!("{group}, beside {}", baseline.what),
+        None => group.to_owned(),
+    }
+}
+
+fn cells(row: &Row) -> [String; 6] {
+    let dash = || "-".to_owned();
+    [
+        row.what.clone(),
+        format!("{} {}", number(row.measured), row.unit),
+        row.p99.map_or_else(dash, number),
+        row.baseline.as_ref().map_or_else(dash, |baseline| number(baseline.measured)),
+        row.ratio.map_or_else(dash, |ratio| format!("{} x", number(ratio))),
+        match (row.bar, row.met) {
+            (Some(bar), Some(true)) => format!("{bar}: met"),
+            (Some(bar), _) => format!("{bar}: MISSED"),
+            (None, _) => String::new(),
+        },
+    ]
+}
+
+fn tone(row: &Row) -> Tone {
+    match row.met {
+        Some(true) => Tone::Good,
+        Some(false) => Tone::Bad,
+        None => Tone::Plain,
+    }
+}
+
+/// Three significant digits, and thousands apart; a whole number of many without decimals.
+pub(super) fn number(value: f64) -> String {
     match value.abs() {
-        0.0..10.0 => format!("{value:.2}"),
-        10.0..100.0 => format!("{value:.1}"),
-        100.0..10_000.0 => format!("{value:.0}"),
+        10.0..100.0 if value.fract() == 0.0 => format!("{value:.0}"),
+        0.0..9.995 => format!("{value:.2}"),
+        9.995..99.95 => format!("{value:.1}"),
+        99.95..999.5 => format!("{value:.0}"),
+        999_500.0.. => format!("{} M", number(value / 1e6)),
         _ => {
             let digits = format!("{value:.0}");
             let groups = digits.as_bytes().rchunks(3).rev();
@@ -177,27 +130,40 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::row::Group;
 
     #[test]
     fn a_bar_is_met_or_named_as_missed() {
         let row = |limit: f64| {
-            Row::new("x", "ms", 6.0).over("empty", 2.0).bar("<= limit", |row| row.value() <= limit)
+            let group = Group::new("things", "an empty one");
+            group.row("x", "ms", 6.0).over(2.0).bar("<= limit", |row| row.value() <= limit)
         };
-        let texts: Vec<String> =
-            table(&[row(10.0), row(5.0)]).into_iter().map(|line| line.text).collect();
+        let alone = Group::new("others", "nothing").row("y", "MB", 1.0);
+        let rows = [row(10.0), row(5.0), alone];
+        let texts: Vec<String> = table(&rows).into_iter().map(|line| line.text).collect();
         let expected = [
-            "   median   p99  baseline    ratio   bar",
-            "x  6.00 ms  -    2.00 empty  3.00 x  <= limit: met",
-            "x  6.00 ms  -    2.00 empty  3.00 x  <= limit: MISSED",
+            "      median  p99  baseline   ratio  bar",
+            "things, beside an empty one",
+            "  x  6.00 ms    -      2.00  3.00 x  <= limit: met",
+            "  x  6.00 ms    -      2.00  3.00 x  <= limit: MISSED",
+            "others",
+            "  y  1.00 MB    -         -       -",
         ];
         assert_eq!(texts, expected);
     }
 
     #[test]
     fn numbers_keep_what_matters() {
-        for (value, expected) in
-            [(0.5, "0.50"), (12.34, "12.3"), (999.6, "1000"), (1_234_567.0, "1,234,567")]
-        {
+        for (value, expected) in [
+            (0.5, "0.50"),
+            (9.999, "10.0"),
+            (12.34, "12.3"),
+            (50.0, "50"),
+            (999.6, "1,000"),
+            (2_514.0, "2,514"),
+            (123_456.7, "123,457"),
+            (1_234_567.0, "1.23 M"),
+        ] {
             assert_eq!(number(value), expected);
         }
     }

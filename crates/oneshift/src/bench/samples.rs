@@ -30,6 +30,12 @@ impl Samples {
     }
 }
 
+/// The median of a figure that was measured in several rounds.
+pub(super) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get((figures.len().max(1) - 1) / 2).copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +46,12 @@ mod tests {
         assert!((samples.median() - 100.0).abs() < 1e-9);
         assert!((samples.p99() - 198.0).abs() < 1e-9);
         assert!((Samples::new(vec![Duration::from_millis(7)]).p99() - 7.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_median_is_one_of_the_figures() {
+        for (figures, expected) in [(vec![3.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0], 1.0)] {
+            assert!((median(figures) - expected).abs() < 1e-9);
+        }
     }
 }

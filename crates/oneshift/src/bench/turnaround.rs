@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use client::protocol::WorkerKind;
+use client::protocol::worker::LeaseRequest;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
+use super::crowd::submission;
+use super::gate::Gate;
+use super::row::Group;
 use super::samples::Samples;
-use super::world::idle;
-use super::{Effort, Row, World, agent, baseline};
+use super::{Effort, Row, World, agent, baseline, world};
 use crate::supervisor::{Occupant, Service, Stack};
 
 /// All workers start alike; this one opens the workspace as well.
@@ -22,26 +25,37 @@ pub(super) async fn measure(world: &World, effort: Effort) -> anyhow::Result<Vec
         bare.push(baseline::agent(world.own_program(), &folder, agent::NOTHING).await?.0);
     }
     let bare = Samples::new(bare);
-    let stack = world.lonely_stack().await?;
-    let times = rounds(&stack, effort.jobs).await;
+    let stack = world.stack(&world.site("turnaround", [])?, world::ONE_EACH).await?;
+    let times = rounds(world, &stack, effort.jobs).await;
     stack.stop(std::future::ready(())).await;
-    let row = Row::times("worker exit to next one attached", &Samples::new(times?))
-        .over("ms bare process", bare.median())
-        .bar("<= 10 ms", |row| row.value() <= 10.0);
+    let row = Group::new("turnaround of a worker", "a bare process")
+        .times("exit to the next one leased", &Samples::new(times?))
+        .over(bare.median())
+        .bar("<= 10", |row| row.value() <= 10.0);
     Ok(vec![row])
 }
 
-async fn rounds(stack: &Stack, count: usize) -> anyhow::Result<Vec<Duration>> {
+async fn rounds(world: &World, stack: &Stack, count: usize) -> anyhow::Result<Vec<Duration>> {
     let seat = stack.seats(Service::Worker(KIND)).pop();
     let mut seat = seat.context("the stack has no git-pull")?;
+    // Only running jobs lease workers.
+    let gate = Gate::new().await?;
+    let request = world.request(&gate.prompt()?)?;
+    let job = stack.inside().submit_async(submission(&request)).await?.id;
+    let _agent = gate.next().await?;
+    let lease = LeaseRequest { kind: KIND, job, workspace: None };
+    let mut worker = stack.inside().lease(&lease).await?.worker;
     let mut times = Vec::new();
     for _ in 0..count {
-        idle(stack.inside(), KIND, 1).await?;
-        let ended = end(&mut seat).await?;
-        // The gateway notices the end while the next process still starts.
-        idle(stack.inside(), KIND, 0).await?;
-        idle(stack.inside(), KIND, 1).await?;
-        times.push(ended.elapsed());
+        // One that is leased is not leased again: this waits for the next one.
+        let next = stack.inside().lease(&lease);
+        let (ended, next) = tokio::try_join!(end(&mut seat), async {
+            let next = next.await?;
+            Ok((next.worker, Instant::now()))
+        })?;
+        ensure!(next.0 != worker, "worker {worker} was leased twice");
+        worker = next.0;
+        times.push(next.1.saturating_duration_since(ended));
     }
     Ok(times)
 }

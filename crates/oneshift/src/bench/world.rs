@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use anyhow::Context;
 use client::protocol::WorkerKind;
-use client::protocol::job::JobState;
 use client::protocol::request::{Deliver, DeliverMode};
-use client::{Endpoint, EventStream, Patience, Submission};
+use client::{Endpoint, EventStream, Patience};
 use serde_json::{Value, json};
 
+use super::crowd::submission;
 use super::git;
 use crate::cli::folder_address;
 use crate::config::Config;
 use crate::supervisor::{Binaries, Sizes, Stack, Surroundings, free_port, random_token};
 
 /// The defaults of `oneshift up`.
-const SIZES: Sizes = Sizes { workflow: 5, git_pull: 3, claude_exec: 3 };
+pub(super) const SIZES: Sizes = Sizes { workflow: 5, git_pull: 3, claude_exec: 3 };
+
+/// For what is looked at alone.
+pub(super) const ONE_EACH: Sizes = Sizes { workflow: 1, git_pull: 1, claude_exec: 1 };
 
 /// A worker is replaced within milliseconds; longer means that it does not start.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,8 +29,8 @@ const LOOK: Duration = Duration::from_micros(200);
 
 /// A running stack, and folders that go with it.
 pub(crate) struct World {
-    binaries: Binaries,
-    surroundings: Surroundings,
+    pub(super) binaries: Binaries,
+    config: Config,
     pub(super) stack: Stack,
     /// What callers speak to.
     pub(super) gateway: Endpoint,
@@ -40,13 +43,14 @@ impl World {
     /// Starts the stack and makes the small repository.
     pub(crate) async fn new(config: &Config) -> anyhow::Result<Self> {
         let binaries = Binaries::find(config)?;
+        let config = config.without_settings();
         let folder = tempfile::Builder::new().prefix("oneshift-bench-").tempdir()?;
         let small = folder.path().join("small");
         git::make(&small, git::Shape { files: 10, commits: 0 }).await?;
-        let surroundings = surroundings(config, &binaries, folder.path(), "stack")?;
-        let stack = Stack::start(&binaries, &surroundings, SIZES).await?;
-        let gateway = Endpoint::new(stack.inside().base(), None)?;
-        Ok(Self { binaries, surroundings, stack, gateway, folder, small })
+        let site = site(config.clone(), &binaries, folder.path().join("stack"))?;
+        let stack = Stack::start(&binaries, &site, SIZES).await?;
+        let gateway = Endpoint::new(&site.address(), None)?;
+        Ok(Self { binaries, config, stack, gateway, folder, small })
     }
 
     /// Ends everything and removes the folders.
@@ -65,12 +69,22 @@ impl World {
         &self.binaries.own
     }
 
-    /// A second stack with one worker of each kind.
-    pub(super) async fn lonely_stack(&self) -> anyhow::Result<Stack> {
-        let config = &self.surroundings.config;
-        let surroundings = surroundings(config, &self.binaries, self.folder.path(), "lonely")?;
-        let sizes = Sizes { workflow: 1, git_pull: 1, claude_exec: 1 };
-        Stack::start(&self.binaries, &surroundings, sizes).await
+    /// A port and folders for another gateway, with its workers if it has any, which find these
+    /// settings in their environment.
+    pub(super) fn site<const N: usize>(
+        &self,
+        name: &str,
+        settings: [(&str, String); N],
+    ) -> anyhow::Result<Surroundings> {
+        let config = self.config.clone();
+        let config =
+            settings.into_iter().fold(config, |config, (name, value)| config.with(name, value));
+        site(config, &self.binaries, self.place(name))
+    }
+
+    /// A second stack.
+    pub(super) async fn stack(&self, site: &Surroundings, sizes: Sizes) -> anyhow::Result<Stack> {
+        Stack::start(&self.binaries, site, sizes).await
     }
 
     /// Waits until every worker is there and idle.
@@ -81,25 +95,30 @@ impl World {
         Ok(())
     }
 
-    /// Submits a job in the small repository.
-    pub(super) async fn submit(&self, prompt: &str) -> anyhow::Result<EventStream> {
-        self.submit_in(&self.small, prompt, DeliverMode::Patch).await
+    /// What a job in the small repository asks for.
+    pub(super) fn request(&self, prompt: &str) -> anyhow::Result<Value> {
+        request(&self.small, prompt, DeliverMode::Patch)
     }
 
-    /// Submits a job in any repository.
-    pub(super) async fn submit_in(
-        &self,
-        repository: &Path,
-        prompt: &str,
-        deliver: DeliverMode,
-    ) -> anyhow::Result<EventStream> {
-        let repo_url = folder_address(repository)?;
-        let deliver = Deliver { mode: deliver, ..Deliver::default() };
-        let body = json!({ "prompt": prompt, "repoUrl": repo_url, "deliver": deliver });
-        let submission =
-            Submission { path: "/api/workflow", body: &body, job: None, idempotency_key: None };
-        Ok(self.gateway.submit(submission, Patience::WORKER).await?)
+    /// Submits a job in the small repository.
+    pub(super) async fn submit(&self, prompt: &str) -> anyhow::Result<EventStream> {
+        submit(&self.gateway, &self.request(prompt)?).await
     }
+}
+
+/// What a job in a repository asks for.
+pub(super) fn request(
+    repository: &Path,
+    prompt: &str,
+    deliver: DeliverMode,
+) -> anyhow::Result<Value> {
+    let deliver = Deliver { mode: deliver, ..Deliver::default() };
+    Ok(json!({ "prompt": prompt, "repoUrl": folder_address(repository)?, "deliver": deliver }))
+}
+
+/// Submits a job and follows it.
+pub(super) async fn submit(gateway: &Endpoint, request: &Value) -> anyhow::Result<EventStream> {
+    Ok(gateway.submit(submission(request), Patience::WORKER).await?)
 }
 
 /// Waits until the gateway counts so many idle workers of a kind.
@@ -118,26 +137,9 @@ pub(super) async fn idle(gateway: &Endpoint, kind: WorkerKind, count: u64) -> an
     look.with_context(|| format!("there are not {count} idle {kind} within 30 s"))?
 }
 
-/// Reads a job's events until it ends, which must be well.
-pub(super) async fn to_the_end(mut stream: EventStream) -> anyhow::Result<()> {
-    let mut last = None;
-    while let Some(frames) = stream.next_batch().await? {
-        last = frames.into_iter().next_back();
-    }
-    let last = last.context("a job ended without an event")?;
-    anyhow::ensure!(last.event == JobState::Completed.name(), "a job ended badly: {}", last.data);
-    Ok(())
-}
-
-fn surroundings(
-    config: &Config,
-    binaries: &Binaries,
-    folder: &Path,
-    name: &str,
-) -> anyhow::Result<Surroundings> {
-    let folder = folder.join(name);
+fn site(config: Config, binaries: &Binaries, folder: PathBuf) -> anyhow::Result<Surroundings> {
     Ok(Surroundings {
-        config: config.clone(),
+        config,
         port: free_port()?,
         cluster_token: random_token()?,
         data: folder.join("data"),

@@ -45,10 +45,11 @@ fn count() -> clap::builder::RangedI64ValueParser<u16> {
 /// What to measure.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(after_long_help = "\
-Everything is measured with the real binaries over loopback and an agent that does nothing, next to
-an empty baseline in the same run: an HTTP exchange with a server that only answers, a bare
-`git clone`, a bare process. Needs git. The bars are those of Oneshift's design; build with
---release before comparing.")]
+Everything is measured with the real binaries over loopback and an agent that does nothing or only
+prints, next to a baseline in the same run: an HTTP exchange with a server that only answers, a bare
+`git clone`, a bare process, a file written with fsync, the same with a short queue. Needs git, a
+gigabyte in the temporary folder and three to four minutes. The bars are those of Oneshift's design;
+build with --release before comparing.")]
 pub(crate) struct BenchArgs {
     /// Fewer rounds and less data: a rough idea within half a minute
     #[arg(long)]

@@ -53,6 +53,11 @@ const GIT_CREDENTIALS: &str = "ONESHIFT_GIT_CREDENTIALS_FILE";
 const CALLERS_TOKENS: &str = "ONESHIFT_TOKENS_FILE";
 
 impl Surroundings {
+    /// Where the gateway is.
+    pub(crate) fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// The whole environment of a service.
     pub(super) fn of(&self, service: Service) -> BTreeMap<OsString, OsString> {
         let inherited = self.config.variables().iter().filter(|(name, _)| may_have(service, name));
@@ -73,7 +78,7 @@ impl Surroundings {
             }
             Service::Worker(kind) => {
                 set("ONESHIFT_LISTEN", "127.0.0.1:0".into());
-                set("ONESHIFT_GATEWAY", format!("http://127.0.0.1:{}", self.port).into());
+                set("ONESHIFT_GATEWAY", self.address().into());
                 set("ONESHIFT_WORKSPACE", self.workspace.clone().into());
                 self.set_for(kind, set);
             }

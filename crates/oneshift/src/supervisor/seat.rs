@@ -9,14 +9,43 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::backoff::{Backoff, Ending};
+use super::binaries::Binaries;
+use super::environment::Surroundings;
 use super::log_lines;
 use super::service::Service;
 
 /// How to start a service.
-pub(super) struct Launch {
+pub(crate) struct Launch {
     pub(super) service: Service,
-    pub(super) program: std::path::PathBuf,
-    pub(super) environment: std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString>,
+    program: std::path::PathBuf,
+    environment: std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString>,
+}
+
+impl Launch {
+    pub(crate) fn new(binaries: &Binaries, surroundings: &Surroundings, service: Service) -> Self {
+        let program = binaries.of(service).to_owned();
+        Self { service, program, environment: surroundings.of(service) }
+    }
+
+    /// Starts a process, which ends with what is returned; what it writes to its standard error is
+    /// printed.
+    pub(crate) fn start(&self) -> std::io::Result<Child> {
+        let mut child = Command::new(&self.program)
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            // A Ctrl-C is for the supervisor, which tells its children in good order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(lines) = child.stderr.take() {
+            // Ends with the pipe, which closes when the last process that holds it ends.
+            tokio::spawn(log_lines::pass_on(self.service, lines));
+        }
+        Ok(child)
+    }
 }
 
 /// What all seats of a group are to do.
@@ -77,12 +106,8 @@ async fn live(
     orders: &mut watch::Receiver<Order>,
     occupant: &watch::Sender<Occupant>,
 ) -> std::io::Result<ExitStatus> {
-    let mut child = spawn(launch)?;
+    let mut child = launch.start()?;
     occupant.send_modify(|occupant| occupant.pid = child.id());
-    if let Some(lines) = child.stderr.take() {
-        // Ends with the pipe, which closes when the last process that holds it ends.
-        tokio::spawn(log_lines::pass_on(launch.service, lines));
-    }
     loop {
         tokio::select! {
             ended = child.wait() => return ended,
@@ -96,19 +121,6 @@ async fn live(
             }
         }
     }
-}
-
-fn spawn(launch: &Launch) -> std::io::Result<Child> {
-    Command::new(&launch.program)
-        .env_clear()
-        .envs(&launch.environment)
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        // A Ctrl-C is for the supervisor, which tells its children in good order.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
 }
 
 fn obey(order: Order, child: &mut Child) {

@@ -50,10 +50,7 @@ impl Stack {
     ) -> anyhow::Result<Self> {
         hide_from_agents().context("cannot make this process unreadable for agents")?;
         make_folders(surroundings)?;
-        let launch = |service: Service| {
-            let program = binaries.of(service).to_owned();
-            Arc::new(Launch { service, program, environment: surroundings.of(service) })
-        };
+        let launch = |service| Arc::new(Launch::new(binaries, surroundings, service));
         let (mut workflow, mut helpers, mut gateway) = (Group::new(), Group::new(), Group::new());
         gateway.add(&launch(Service::Gateway));
         for kind in WorkerKind::ALL {
@@ -61,8 +58,8 @@ impl Stack {
             let launch = launch(Service::Worker(kind));
             (0..sizes.of(kind)).for_each(|_| group.add(&launch));
         }
-        let address = format!("http://127.0.0.1:{}", surroundings.port);
-        let endpoint = Endpoint::new(&address, Some(surroundings.cluster_token.clone()))?;
+        let cluster_token = surroundings.cluster_token.clone();
+        let endpoint = Endpoint::new(&surroundings.address(), Some(cluster_token))?;
         let drain = surroundings.config.text("ONESHIFT_DRAIN_SECONDS");
         let drain = Duration::from_secs(drain.and_then(|text| text.parse().ok()).unwrap_or(30));
         // A running workflow needs the helpers, and those need the gateway.
