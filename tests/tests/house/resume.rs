@@ -1,10 +1,14 @@
 //! Followers that come back, and a gateway that does.
 
+use std::time::Duration;
+
 use end_to_end::git_server::{Access, GitServer};
 use end_to_end::sse::{Events, Frame, assert_numbered};
 use end_to_end::{Ended, Setup, Stack, eventually, http};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 async fn follow(stack: &Stack, job: &str, after: u64) -> reqwest::Response {
     let url = stack.url(&format!("/api/jobs/{job}/events"));
@@ -148,4 +152,90 @@ async fn a_job_in_the_queue_survives_the_whole_house() {
     assert_eq!(ended.ending(), "completed", "{}", ended.outcome);
     let ended = ending(first).await;
     assert_eq!(ended.ending(), "failed worker_lost", "{}", ended.outcome);
+}
+
+/// A client that leaves after a few events and comes back for the rest, again and again, until it has
+/// the last one. It does not mind a gateway that is away.
+struct Restless {
+    url: String,
+    frames: Vec<Frame>,
+    visits: usize,
+}
+
+impl Restless {
+    async fn follow(mut self, seen: watch::Sender<usize>) -> Self {
+        while !self.frames.last().is_some_and(Frame::is_terminal) {
+            let Ok(answer) = self.ask().send().await else {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            };
+            let mut events = Events::of(answer).await;
+            self.visits += 1;
+            // Seldom as many as were sent together.
+            for _ in 0..1 + self.visits * 37 % 500 {
+                let Some(frame) = events.next().await else { break };
+                self.frames.push(frame);
+            }
+            seen.send_if_modified(|most| {
+                let is_more = *most < self.frames.len();
+                *most = self.frames.len().max(*most);
+                is_more
+            });
+        }
+        self
+    }
+
+    /// By the header, by the query, or by both, of which the header counts.
+    fn ask(&self) -> reqwest::RequestBuilder {
+        let (url, after) = (&self.url, self.frames.len());
+        match self.visits % 3 {
+            0 => http::client().get(url).header("last-event-id", after.to_string()),
+            1 => http::client().get(format!("{url}?after={after}")),
+            _ => {
+                let request = http::client().get(format!("{url}?after={}", after / 2));
+                request.header("last-event-id", after.to_string())
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_that_come_and_go_in_a_flood_of_events_miss_none_across_killed_gateways() {
+    const LINES: usize = 12_000;
+    let (stack, server) = (Setup::new().start().await, server());
+    let url = server.url(Access::Public, "demo");
+    let prompt = format!("i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; done");
+    let mut events = stack.submit(&json!({"prompt": prompt, "repoUrl": url})).await;
+    let job = events.next().await.unwrap().json()["jobId"].as_str().unwrap().to_owned();
+    drop(events);
+    let url = stack.url(&format!("/api/jobs/{job}/events"));
+    let (seen, mut progress) = watch::channel(0);
+    let mut clients = JoinSet::new();
+    for start in 0..6 {
+        let client = Restless { url: url.clone(), frames: Vec::new(), visits: start };
+        clients.spawn(client.follow(seen.clone()));
+    }
+    drop(seen);
+    for share in [4, 2] {
+        progress.wait_for(|most| *most > LINES / share).await.unwrap();
+        let gateway = stack.processes("gateway")[0];
+        let pid = Pid::from_raw(i32::try_from(gateway).unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        eventually("another gateway is there", async || {
+            http::client().get(stack.url("/health/live")).send().await.ok()
+        })
+        .await;
+    }
+    let clients = clients.join_all().await;
+    let stored = Events::of(follow(&stack, &job, 0).await).await.rest().await;
+    let ended = Ended::of(stored);
+    assert_eq!(ended.outcome["state"], "completed", "{}", ended.outcome);
+    let stdout = ended.output("execute", "stdout");
+    let said: Vec<_> = (1..=LINES).map(|i| format!("line {i}")).collect();
+    assert!(stdout.lines().eq(said), "each line once, in order");
+    for client in clients {
+        assert!(client.visits > 20, "{} visits", client.visits);
+        let (seen, all) = (client.frames.len(), ended.frames.len());
+        assert!(client.frames == ended.frames, "{seen} of {all} events");
+    }
 }
