@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use service::ApiError;
 use service::protocol::worker::{Lease, LeaseRequest};
-use service::protocol::{ErrorCode, JobId, RequestError, WorkerKind};
+use service::protocol::{ErrorCode, JobId, RequestError, WorkerKind, WorkspaceId};
 use tokio::sync::oneshot;
 
 use crate::absences;
 use crate::gateway::{Core, Gateway};
 use crate::registry::{Answer, Ticket, Wish};
+use crate::store::{Change, Transition};
 
 /// How long a request for a worker is held; shorter than what common proxies allow.
 const HOLD: Duration = Duration::from_secs(20);
@@ -47,10 +48,29 @@ impl Gateway {
             () = self.stop.cancelled() => return Err(none_idle(request.kind, 1)),
         };
         let lease = lease.ok_or_else(|| none_idle(request.kind, 0))?;
-        if let Some(running) = self.core().runners.get_mut(&request.job) {
-            running.has_leased_agent |= request.kind == WorkerKind::ClaudeExec;
+        if request.kind == WorkerKind::ClaudeExec {
+            self.note_agents_lease(request.job, lease.workspace).await?;
         }
         Ok(lease)
+    }
+
+    /// Writes down that a job's agent may begin at any moment now. A gateway that comes after this
+    /// one and finds all of the job's workers dead knows nothing better, and must not run it again.
+    async fn note_agents_lease(
+        &self,
+        id: JobId,
+        workspace: Option<WorkspaceId>,
+    ) -> Result<(), ApiError> {
+        let job = {
+            let mut core = self.core();
+            if let Some(running) = core.runners.get_mut(&id) {
+                running.has_leased_agent = true;
+            }
+            core.scheduler.job_ref(id)
+        };
+        let unused = || none_idle(WorkerKind::ClaudeExec, 1);
+        let change = Change::new(job.ok_or_else(unused)?, Transition::AgentStarted { workspace });
+        self.commit(change).await.map(drop).ok_or_else(unused)
     }
 
     /// Sets an idle worker aside for a job whose own worker is lost, before all others who wait.

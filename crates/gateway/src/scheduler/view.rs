@@ -24,6 +24,11 @@ impl Scheduler {
         self.ready.running()
     }
 
+    /// A job's name and place in the store.
+    pub(crate) fn job_ref(&self, id: JobId) -> Option<JobRef> {
+        Some(JobRef { id, row: self.jobs.get(&id)?.rank.row })
+    }
+
     /// The job that waits for this worker to come back.
     pub(crate) fn orphan_of(&self, worker: WorkerId) -> Option<JobRef> {
         let id = *self.orphans.get(&worker)?;

@@ -40,7 +40,7 @@ pub(crate) enum Transition {
     Take { attempt: u32, worker: WorkerId },
     /// The worker has it.
     Start,
-    /// Its agent works, in this workspace.
+    /// Its agent works, or may begin at any moment, in this workspace.
     AgentStarted { workspace: Option<WorkspaceId> },
     /// It waits again, after a pause. The outcome is what came of its last attempt, if it had one:
     /// should it be cancelled before the next, that is what it has to show.
@@ -205,7 +205,8 @@ impl Change {
                 run(sql, params![now().as_millisecond(), row])?;
             }
             Transition::AgentStarted { workspace } => {
-                let sql = "UPDATE jobs SET agent_started = 1, workspace = ? WHERE row = ?";
+                let sql = "UPDATE jobs SET agent_started = 1,
+                           workspace = coalesce(?, workspace) WHERE row = ?";
                 run(sql, params![workspace.map(|id| id.to_string()), row])?;
             }
             Transition::Requeue { attempt, retries_used, pause, outcome } => {
