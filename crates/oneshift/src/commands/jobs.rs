@@ -13,6 +13,9 @@ use crate::view::{Line, Tone, format, out, text};
 /// Most jobs that a gateway gives in one page.
 const PAGE: u32 = 100;
 
+/// Most reasons for waiting that are told below a table.
+const MAX_REASONS: usize = 5;
+
 /// Lists jobs, newest first.
 pub(crate) async fn jobs(args: &JobsArgs, gateway: &Endpoint) -> anyhow::Result<ExitCode> {
     let jobs = fetch(args, gateway).await?;
@@ -26,7 +29,7 @@ pub(crate) async fn jobs(args: &JobsArgs, gateway: &Endpoint) -> anyhow::Result<
         eprintln!("no jobs");
         return Ok(ExitCode::SUCCESS);
     }
-    for line in lines(&jobs, Timestamp::now(), out::width()) {
+    for line in lines(&jobs, Timestamp::now(), out::width()).into_iter().chain(waits(&jobs)) {
         out::line(&line.paint())?;
     }
     Ok(ExitCode::SUCCESS)
@@ -56,6 +59,22 @@ async fn fetch(args: &JobsArgs, gateway: &Endpoint) -> anyhow::Result<Vec<Job>> 
 fn lines(jobs: &[Job], now: Timestamp, width: usize) -> Vec<Line> {
     let heading = ["JOB", "STATE", "CREATED", "TOOK", "REPOSITORY", "PROMPT"];
     table(heading, jobs.iter().map(|job| (tone(job.state), row(job, now))).collect(), width)
+}
+
+/// What the queued jobs wait for, each reason once.
+fn waits(jobs: &[Job]) -> Vec<Line> {
+    let mut waits: Vec<(&str, u64)> = Vec::new();
+    for queued in jobs.iter().filter_map(|job| job.queued.as_ref()) {
+        match waits.iter_mut().find(|(reason, _)| *reason == queued.reason) {
+            Some((_, count)) => *count += 1,
+            None => waits.push((&queued.reason, 1)),
+        }
+    }
+    let line = |(reason, count): &(&str, u64)| {
+        let jobs = format::count(*count, "queued job");
+        Line::new(Tone::Faint, format!("{jobs}: {}", text::one_line(reason)))
+    };
+    waits.iter().take(MAX_REASONS).map(line).collect()
 }
 
 fn row(job: &Job, now: Timestamp) -> [String; 6] {
@@ -104,6 +123,7 @@ impl From<StateFilter> for JobState {
 
 #[cfg(test)]
 mod tests {
+    use client::protocol::job::Queued;
     use serde_json::json;
 
     use super::*;
@@ -122,6 +142,26 @@ mod tests {
             last_event: 1,
             outcome: None,
         }
+    }
+
+    #[test]
+    fn each_reason_for_waiting_is_told_once() {
+        let queued = |reason: &str| {
+            let queued = Some(Queued { position: 1, reason: reason.to_owned() });
+            Job { queued, ..job("do", JobState::Queued, None) }
+        };
+        let jobs = [
+            queued("claude's credential is rate limited"),
+            job("do", JobState::Running, None),
+            queued("no workflow worker is idle"),
+            queued("claude's credential is rate limited"),
+        ];
+        let texts: Vec<String> = waits(&jobs).into_iter().map(|line| line.text).collect();
+        let expected = [
+            "2 queued jobs: claude's credential is rate limited",
+            "1 queued job: no workflow worker is idle",
+        ];
+        assert_eq!(texts, expected);
     }
 
     #[test]

@@ -43,6 +43,10 @@ fn lines(job: &Job, now: Timestamp, hints: &Hints) -> Vec<Line> {
         lines.push(Line::new(Tone::Plain, format!("  {name:<11} {value}")));
     };
     fact("state", job.state.name().to_owned());
+    if let Some(queued) = &job.queued {
+        let reason = text::one_line(&queued.reason);
+        fact("queued", format!("at place {}: {reason}", queued.position));
+    }
     fact("created", format!("{} ({})", job.created_at, format::age(job.created_at, now)));
     if let Some(start) = job.started_at {
         let time = format::between(start, job.finished_at.unwrap_or(now));
@@ -68,6 +72,7 @@ fn lines(job: &Job, now: Timestamp, hints: &Hints) -> Vec<Line> {
             fact("changed", facts.join(" · "));
         }
         lines.push(outcome::sentence(ended));
+        lines.extend(outcome::quota(ended));
         if ended.patch.is_some() {
             let command = hints.patch(job.id);
             lines.push(Line::new(Tone::Plain, format!("  the patch: {command}")));
@@ -89,5 +94,56 @@ fn shown(value: &serde_json::Value) -> Option<String> {
             Some(pairs.iter().map(pair).collect::<Vec<_>>().join(", "))
         }
         value => Some(text::one_line(&value.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use client::protocol::job::{JobState, Queued};
+    use client::protocol::{Outcome, Reason};
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(state: JobState) -> Job {
+        Job {
+            id: "0192f0c1-7c5e-7b3a-9d57-2f1f5c0e8a11".parse().unwrap(),
+            state,
+            created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            started_at: None,
+            finished_at: None,
+            attempt: 1,
+            submitted_by: None,
+            request: json!({}),
+            queued: None,
+            last_event: 1,
+            outcome: None,
+        }
+    }
+
+    fn texts(job: &Job) -> Vec<String> {
+        let hints = Hints::for_gateway("http://h");
+        lines(job, job.created_at, &hints).into_iter().map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn a_queued_job_says_what_it_waits_for_and_escape_sequences_do_nothing() {
+        let reason = "claude's credential is rate\u{1b}[2J limited".to_owned();
+        let queued = Some(Queued { position: 3, reason });
+        let expected = "  queued      at place 3: claude's credential is rate limited";
+        let texts = texts(&Job { queued, ..job(JobState::Queued) });
+        assert!(texts.contains(&expected.to_owned()), "{texts:?}");
+    }
+
+    #[test]
+    fn a_refused_quota_says_when_it_is_there_again() {
+        let retry_at = Some("2026-11-21T18:00:50Z".parse().unwrap());
+        let outcome = Outcome { retry_at, ..Outcome::failed(Reason::RateLimited, "used up") };
+        let texts = texts(&Job { outcome: Some(outcome), ..job(JobState::Failed) });
+        let expected = [
+            "✗ failed (rate_limited): used up",
+            "  the quota is there again at 2026-11-21T18:00:50Z",
+        ];
+        assert!(texts.ends_with(&expected.map(str::to_owned)), "{texts:?}");
     }
 }

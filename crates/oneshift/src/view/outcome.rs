@@ -24,6 +24,7 @@ pub(super) fn lines(job: JobId, outcome: &Outcome, hints: Option<&Hints>) -> Vec
     if let Some(url) = &outcome.pull_request {
         lines.push(Line::new(Tone::Plain, format!("  pull request: {}", one_line(url))));
     }
+    lines.extend(quota(outcome));
     if outcome.retryable && hints.is_some() {
         lines.push(Line::new(Tone::Plain, "  trying again may help: --retries does it by itself"));
     }
@@ -39,6 +40,12 @@ pub(crate) fn sentence(outcome: &Outcome) -> Line {
     };
     let reason = outcome.reason.map(|reason| format!(" ({})", code(reason))).unwrap_or_default();
     Line::new(tone, format!("{sign} {state}{reason}: {}", one_line(&outcome.message)))
+}
+
+/// When a quota that was refused is there again, if that is known.
+pub(crate) fn quota(outcome: &Outcome) -> Option<Line> {
+    let text = format!("  the quota is there again at {}", outcome.retry_at?);
+    Some(Line::new(Tone::Plain, text))
 }
 
 /// Changes, time and cost, as far as they are known.
