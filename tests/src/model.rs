@@ -39,8 +39,11 @@ struct Stage {
 struct Seen {
     requests: Vec<Request>,
     /// How far each conversation is in its script. A resumed conversation goes on in it.
-    positions: HashMap<(String, usize), usize>,
+    positions: Positions,
 }
+
+/// By session and number of the script.
+type Positions = HashMap<(String, usize), usize>;
 
 impl Model {
     /// Starts a model that plays `script` to every conversation, each from its start.
@@ -99,7 +102,7 @@ impl Stage {
     /// Takes the next turn of the request's conversation, and records the request.
     fn take_turn(&self, mut request: Request) -> (Turn, usize) {
         let mut seen = self.seen();
-        let script = self.script(&request);
+        let script = self.script(&request, &seen.positions);
         let key = (request.session().to_owned(), script.map_or(usize::MAX, |(index, _)| index));
         let next = seen.positions.entry(key).or_default();
         let position = *next;
@@ -120,19 +123,24 @@ impl Stage {
         seen.requests.len()
     }
 
-    fn script(&self, request: &Request) -> Option<(usize, &Script)> {
+    fn script(&self, request: &Request, positions: &Positions) -> Option<(usize, &Script)> {
         let texts = request.user_texts();
         let fits = |text: &&str, script: &Script| text.contains(&script.needle);
+        let is_anothers = |index: &usize| {
+            let mut others = positions.keys().filter(|(session, _)| session != request.session());
+            others.any(|(_, script)| script == index)
+        };
+        let scripts = || {
+            let scripts = self.scripts.iter().enumerate();
+            scripts.filter(|(index, script)| !script.is_once || !is_anothers(index))
+        };
         // The latest text decides, so that a resumed conversation can have a script of its own.
         texts
             .iter()
             .find_map(|text| {
-                let mut scripts = self.scripts.iter().enumerate();
-                scripts.find(|(_, script)| !script.needle.is_empty() && fits(text, script))
+                scripts().find(|(_, script)| !script.needle.is_empty() && fits(text, script))
             })
-            .or_else(|| {
-                self.scripts.iter().enumerate().find(|(_, script)| script.needle.is_empty())
-            })
+            .or_else(|| scripts().find(|(_, script)| script.needle.is_empty()))
     }
 }
 
@@ -193,7 +201,7 @@ fn failure(failure: &Failure, number: usize) -> Response<Body> {
     let mut response = (status, Json(body)).into_response();
     for (name, value) in &failure.headers {
         let name = HeaderName::try_from(name).expect("the script's header has a name");
-        let value = HeaderValue::try_from(value).expect("the script's header is text");
+        let value = HeaderValue::try_from(value.now()).expect("the script's header is text");
         response.headers_mut().append(name, value);
     }
     response

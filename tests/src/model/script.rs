@@ -1,6 +1,6 @@
 //! What the model will say, as data.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -10,13 +10,19 @@ pub struct Script {
     pub(super) turns: Vec<Turn>,
     pub(super) repeats: bool,
     pub(super) needle: String,
+    pub(super) is_once: bool,
 }
 
 impl Script {
     /// Exactly these turns. A further request gets 400, so that a test notices it.
     #[must_use]
     pub fn new(turns: impl IntoIterator<Item = Turn>) -> Self {
-        Self { turns: turns.into_iter().collect(), repeats: false, needle: String::new() }
+        Self {
+            turns: turns.into_iter().collect(),
+            repeats: false,
+            needle: String::new(),
+            is_once: false,
+        }
     }
 
     /// These turns, then the last of them for ever.
@@ -29,6 +35,13 @@ impl Script {
     #[must_use]
     pub fn when_prompt_contains(self, text: &str) -> Self {
         Self { needle: text.to_owned(), ..self }
+    }
+
+    /// Only the first conversation that this script is for has it; later ones have the next script
+    /// that is for them.
+    #[must_use]
+    pub fn once(self) -> Self {
+        Self { is_once: true, ..self }
     }
 
     /// One text, and the run is over.
@@ -131,6 +144,31 @@ impl Turn {
                 .header("anthropic-ratelimit-requests-limit", "50")
                 .header("anthropic-ratelimit-requests-remaining", "0")
                 .header("anthropic-ratelimit-requests-reset", "2099-01-01T00:00:00Z"),
+        )
+    }
+
+    /// 429 to a subscription whose session is used up, for so many seconds from then on; the headers
+    /// are those of a real answer, as users report it.
+    #[must_use]
+    pub fn session_used_up(seconds: u32) -> Self {
+        let message =
+            "This request would exceed your account's rate limit. Please try again later.";
+        let week = 7 * 24 * 3600;
+        Self::Failure(
+            Failure::new(429, "rate_limit_error", message)
+                .header("retry-after", &seconds.to_string())
+                .header("anthropic-ratelimit-unified-status", "rejected")
+                .header_ahead("anthropic-ratelimit-unified-reset", seconds)
+                .header("anthropic-ratelimit-unified-representative-claim", "five_hour")
+                .header("anthropic-ratelimit-unified-5h-status", "rejected")
+                .header_ahead("anthropic-ratelimit-unified-5h-reset", seconds)
+                .header("anthropic-ratelimit-unified-5h-utilization", "1.0")
+                .header("anthropic-ratelimit-unified-7d-status", "allowed")
+                .header_ahead("anthropic-ratelimit-unified-7d-reset", week)
+                .header("anthropic-ratelimit-unified-7d-utilization", "0.59")
+                .header("anthropic-ratelimit-unified-fallback-percentage", "0.5")
+                .header("anthropic-ratelimit-unified-overage-status", "rejected")
+                .header("anthropic-ratelimit-unified-overage-disabled-reason", "out_of_credits"),
         )
     }
 
@@ -261,7 +299,25 @@ pub struct Failure {
     pub(super) status: u16,
     pub(super) kind: String,
     pub(super) message: String,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, HeaderText)>,
+}
+
+/// What is in a header.
+#[derive(Clone, Debug)]
+pub(super) enum HeaderText {
+    Fixed(String),
+    /// The time that is so many seconds ahead when it is sent, in seconds since 1970.
+    Ahead(u32),
+}
+
+impl HeaderText {
+    pub(super) fn now(&self) -> String {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        match self {
+            Self::Fixed(text) => text.clone(),
+            Self::Ahead(seconds) => (now() + u64::from(*seconds)).to_string(),
+        }
+    }
 }
 
 impl Failure {
@@ -274,7 +330,14 @@ impl Failure {
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
+        self.headers.push((name.to_owned(), HeaderText::Fixed(value.to_owned())));
+        self
+    }
+
+    /// Adds a header with a time so many seconds after the answer, in seconds since 1970.
+    #[must_use]
+    pub fn header_ahead(mut self, name: &str, seconds: u32) -> Self {
+        self.headers.push((name.to_owned(), HeaderText::Ahead(seconds)));
         self
     }
 }

@@ -61,6 +61,14 @@ impl Setup {
         )
     }
 
+    /// The same with the token of a subscription instead of an API key: other limits, told otherwise.
+    #[must_use]
+    pub fn with_subscription(model: &Model) -> Option<Self> {
+        let mut setup = Self::with_claude(model)?;
+        setup.variables.retain(|(name, _)| name != "ANTHROPIC_API_KEY");
+        Some(setup.env("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-oat01-loopback-0123456789"))
+    }
+
     /// Sets a variable for `oneshift up`.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {

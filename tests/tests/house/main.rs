@@ -10,6 +10,7 @@ mod concurrency;
 mod git_access;
 mod hostile_repository;
 mod lost_workers;
+mod rate_limits;
 mod readme;
 mod real_agent;
 mod resume;

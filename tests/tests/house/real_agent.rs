@@ -126,6 +126,32 @@ async fn an_endless_run_ends_at_each_of_its_limits_with_what_it_did() {
 }
 
 #[tokio::test]
+async fn a_silent_model_ends_the_run_as_stalled_with_what_it_did() {
+    let script = writes_then(Turn::stall("And now silence"));
+    // Longer than the CLI takes to say its first word.
+    let more = json!({"limits": {"idleSeconds": 10}});
+    let Some((scene, ended)) = play(script, more).await else { return };
+    assert_eq!(ended.ending(), "failed stalled", "{}", ended.outcome);
+    assert_eq!(ended.outcome["message"], "claude produced no output for 10 s");
+    assert!(ended.outcome["usage"]["inputTokens"].as_u64() > Some(0), "{}", ended.outcome);
+    assert_eq!(scene.patched(&ended, "early.txt").await, "saved\n");
+}
+
+#[tokio::test]
+async fn a_check_that_hangs_is_ended_by_the_time_of_the_whole_job() {
+    let script = Script::writes("early.txt", "saved\n");
+    let more = json!({"check": "echo checking; sleep 1000", "limits": {"timeoutSeconds": 15}});
+    let Some((scene, ended)) = play(script, more).await else { return };
+    assert_eq!(ended.ending(), "failed timeout", "{}", ended.outcome);
+    assert_eq!(ended.outcome["message"], "the time of 15 s was over");
+    assert_eq!(ended.output("check", "stdout"), "checking");
+    // What is known of the agent's run stands.
+    assert_eq!(ended.outcome["usage"]["turns"], 2);
+    assert_eq!(ended.outcome["result"], "I wrote early.txt.");
+    assert_eq!(scene.patched(&ended, "early.txt").await, "saved\n");
+}
+
+#[tokio::test]
 async fn a_failed_check_fails_the_job_and_a_run_without_changes_says_so() {
     let Some(scene) = Scene::start(Script::says("There is nothing to do.")).await else { return };
     let ended = scene.run(json!({"check": "echo nope; exit 3"})).await;
