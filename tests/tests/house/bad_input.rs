@@ -158,12 +158,13 @@ async fn the_gateway_refuses_all_that_is_wrong_and_then_does_a_good_job() {
     let good = json!({"prompt": "echo b > b.txt", "repoUrl": server.url(Access::Public, "demo")});
     let door = Door { url: stack.url("/api/workflow"), good };
     refuses_all_that_is_wrong(&door).await;
+    // The workers have said which agents they have.
+    let stranger = with(&door.good, "agent", json!("nobody")).to_string();
+    let (status, error) = refusal(&door, stranger).await;
+    assert_eq!((status, &error["field"]), (422, &json!("agent")), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("nobody"), "{error}");
     assert_eq!(stack.get("/api/jobs").await["jobs"], json!([]), "nothing was accepted");
     assert_eq!(stack.run(&door.good).await.ending(), "completed");
-    // Only its claude-exec knows which agents there are.
-    let ended = stack.run(&with(&door.good, "agent", json!("nobody"))).await;
-    assert_eq!(ended.ending(), "failed not_allowed", "{}", ended.outcome);
-    assert!(ended.outcome["message"].as_str().unwrap().contains("agent \"nobody\""));
 }
 
 #[tokio::test]

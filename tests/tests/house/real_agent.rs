@@ -116,7 +116,8 @@ async fn an_endless_run_ends_at_each_of_its_limits_with_what_it_did() {
     for (limits, reason) in [
         (json!({"maxTurns": 3}), "turn_limit"),
         (json!({"maxCostUsd": 0.002}), "cost_limit"),
-        (json!({"timeoutSeconds": 4}), "timeout"),
+        // Longer than the CLI takes to write its first file on a busy machine.
+        (json!({"timeoutSeconds": 12}), "timeout"),
     ] {
         let ended = scene.run(json!({"limits": limits})).await;
         assert_eq!(ended.ending(), format!("failed {reason}"), "{}", ended.outcome);
