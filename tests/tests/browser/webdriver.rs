@@ -5,6 +5,7 @@ use end_to_end::{Launch, Process, http, kernel, tool};
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// No window, no sandbox (containers have none to offer), and nobody is called up but the gateway.
 const ARGUMENTS: [&str; 9] = [
@@ -24,17 +25,23 @@ const ARGUMENTS: [&str; 9] = [
 pub(crate) struct Browser {
     driver: Process,
     session: String,
+    _folder: TempDir,
 }
 
 impl Browser {
     /// `None`, which is said aloud, if the machine has no Chromium.
     pub(crate) async fn start() -> Option<Self> {
         let (chromium, chromedriver) = (tool("chromium")?, tool("chromedriver")?);
-        let driver = Launch::program(&chromedriver).args(["--port=0"]).start();
+        let folder = tempfile::tempdir().unwrap();
+        // Where Chromium leaves things behind when it is killed.
+        let driver = Launch::program(&chromedriver)
+            .env("TMPDIR", folder.path())
+            .args(["--port=0"])
+            .start();
         let line = driver.line("started successfully on port").await;
         let port = line.rsplit(' ').next().unwrap().trim_end_matches('.');
         let url = format!("http://127.0.0.1:{port}/session");
-        let profile = driver.home().join("profile");
+        let profile = folder.path().join("profile");
         let mut arguments = ARGUMENTS.map(str::to_owned).to_vec();
         arguments.push(format!("--user-data-dir={}", profile.display()));
         let options = json!({"binary": chromium, "args": arguments});
@@ -42,7 +49,7 @@ impl Browser {
         let body = json!({"capabilities": {"alwaysMatch": wanted}});
         let session = ask(Method::POST, &url, &body).await;
         let id = session["sessionId"].as_str().unwrap();
-        Some(Self { session: format!("{url}/{id}"), driver })
+        Some(Self { session: format!("{url}/{id}"), driver, _folder: folder })
     }
 
     /// Opens a page.
