@@ -91,3 +91,29 @@ fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_waited_before_the_update_keeps_its_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut old = Connection::open(path(folder.path())).unwrap();
+        let before = STEPS.iter().position(|step| format!("{step:?}").contains("TABLE parkings"));
+        Migrations::from_slice(STEPS).to_version(&mut old, before.unwrap()).unwrap();
+        for (row, agent) in [(1, r#"{"agent":"command"}"#), (2, "{}")] {
+            let sql = "INSERT INTO jobs (row, id, state, token, repo, priority, retries,
+                       created_at, last_event) VALUES (?1, ?1, 'queued', '', '', 0, 0, 0, 0)";
+            old.execute(sql, [row]).unwrap();
+            let sql = "INSERT INTO requests (job, request) VALUES (?, ?)";
+            old.execute(sql, (row, agent)).unwrap();
+        }
+        drop(old);
+        let new = open_for_writing(folder.path()).unwrap();
+        let mut agents = new.prepare("SELECT agent FROM jobs ORDER BY row").unwrap();
+        let agents = agents.query_map([], |row| row.get(0)).unwrap();
+        let agents: Vec<Option<String>> = agents.map(Result::unwrap).collect();
+        assert_eq!(agents, [Some("command".to_owned()), None]);
+    }
+}
