@@ -40,7 +40,7 @@ impl Execute {
     /// Runs agent and check; the `Err` is the outcome of a job that cannot begin.
     async fn work(&self, request: &ExecuteRequest, job: &Job) -> Result<Outcome, Box<Outcome>> {
         // Held until agent, check and all that they started are gone.
-        let lock = self.config.workspace.lock_job(job).await?;
+        let lock = self.config.workspace.lock_job(job, Step::Execute).await?;
         let folders = Folders::open(&self.config.workspace, job, request.directory.as_ref())?;
         let end = Instant::now() + Duration::from_secs(request.limits.timeout_seconds);
         let silence = Duration::from_secs(request.limits.idle_seconds);

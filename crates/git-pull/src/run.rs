@@ -47,8 +47,8 @@ where
     let started = Instant::now();
     job.emit(Payload::Step(Box::new(StepEvent::new(step, StepState::Started))));
     let lock = match usage {
-        Use::Alone => workspace.lock_job(job).await.map(Some),
-        Use::ToRead(patience) => workspace.lock_job_to_read(job, patience).await,
+        Use::Alone => workspace.lock_job(job, step).await.map(Some),
+        Use::ToRead(patience) => workspace.lock_job_to_read(job, step, patience).await,
     };
     let lock = match lock {
         Ok(lock) => lock,

@@ -82,8 +82,8 @@ impl Effort {
         submits: 500,
         followers: 1_000,
         through: 50,
-        flood_bytes: 100_000_000,
-        log_bytes: 16 * 1024 * 1024,
+        flood_bytes: 50_000_000,
+        log_bytes: 8 * 1024 * 1024,
     };
 }
 

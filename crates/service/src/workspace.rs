@@ -2,6 +2,7 @@
 
 mod job_lock;
 mod remove;
+mod turn;
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};

@@ -34,10 +34,8 @@ impl Browser {
         let (chromium, chromedriver) = (tool("chromium")?, tool("chromedriver")?);
         let folder = tempfile::tempdir().unwrap();
         // Where Chromium leaves things behind when it is killed.
-        let driver = Launch::program(&chromedriver)
-            .env("TMPDIR", folder.path())
-            .args(["--port=0"])
-            .start();
+        let driver =
+            Launch::program(&chromedriver).env("TMPDIR", folder.path()).args(["--port=0"]).start();
         let line = driver.line("started successfully on port").await;
         let port = line.rsplit(' ').next().unwrap().trim_end_matches('.');
         let url = format!("http://127.0.0.1:{port}/session");

@@ -11,7 +11,7 @@ use end_to_end::git_server::{Access, GitServer, Repository};
 use service::one_shot::{Job, Shift, Stop};
 use service::protocol::event::StepState;
 use service::protocol::request::parse;
-use service::protocol::{Payload, Reason, State};
+use service::protocol::{Payload, Reason, State, Step};
 
 use crate::testing::{Delivered, Pulled, Site, runtime};
 
@@ -397,7 +397,7 @@ fn a_salvage_does_not_wait_for_somebody_who_never_leaves_the_folder() {
     work.write("b.txt", "b\n");
     let somebody = runtime();
     let workspace = &work.site.settings.workspace;
-    let lock = somebody.block_on(workspace.lock_job(&work.pulled.job)).unwrap();
+    let lock = somebody.block_on(workspace.lock_job(&work.pulled.job, Step::Execute)).unwrap();
     let base = work.pulled.commit();
     let body = format!("{{\"repoUrl\":{:?},\"base\":{base:?},\"salvage\":true}}", work.url);
     let job = Job::detached_as(work.pulled.job.id());

@@ -47,9 +47,9 @@ fn count() -> clap::builder::RangedI64ValueParser<u16> {
 #[command(after_long_help = "\
 Everything is measured with the real binaries over loopback and an agent that does nothing or only
 prints, next to a baseline in the same run: an HTTP exchange with a server that only answers, a bare
-`git clone`, a bare process, a file written with fsync, the same with a short queue. Needs git, a
-gigabyte in the temporary folder and three to four minutes. The bars are those of Oneshift's design;
-build with --release before comparing.")]
+`git clone`, a bare process, a file written with fsync, the same with a short queue. Needs git, two
+gigabytes in the temporary folder and three to four minutes. The bars are those of Oneshift's
+design; build with --release before comparing.")]
 pub(crate) struct BenchArgs {
     /// Fewer rounds and less data: a rough idea within half a minute
     #[arg(long)]

@@ -87,7 +87,13 @@ impl Job {
     /// The same with this id, as of a job whose folder another worker has made.
     #[must_use]
     pub fn detached_as(id: JobId) -> Self {
-        Self::new(Some(NamedJob { id, attempt: 1, needs_confirmation: false }))
+        Self::detached_in(id, 1)
+    }
+
+    /// The same in this attempt.
+    #[must_use]
+    pub fn detached_in(id: JobId, attempt: u32) -> Self {
+        Self::new(Some(NamedJob { id, attempt, needs_confirmation: false }))
     }
 
     /// A job as its caller named it, or under a new id.

@@ -1,5 +1,5 @@
-//! One step at a time in a job's folder, even when an earlier attempt of the job goes on that
-//! nobody hears of any more.
+//! One step at a time in a job's folder, and none after a later one, even when an earlier attempt of
+//! the job goes on that nobody hears of any more.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,12 +8,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use protocol::event::AgentEvent;
+use protocol::event::{AgentEvent, Step};
 use protocol::{JobId, Outcome, Payload, Reason};
 use rustix::fs::{FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, flock, futimens};
 use rustix::io::Errno;
 use tokio::time::Instant;
 
+use super::turn::Turn;
 use super::{Workspace, remove};
 use crate::one_shot::Job;
 
@@ -34,37 +35,60 @@ pub struct JobLock {
 }
 
 impl Workspace {
-    /// Takes the lock of a job's folder, which is made if there is none; waits for an earlier
-    /// attempt's step to end, and says so if that takes long.
+    /// Takes the lock of a job's folder for a step; the folder is made if there is none. Waits for
+    /// an earlier attempt's step to end, and says so if that takes long.
     ///
     /// # Errors
-    /// The outcome of a job that was stopped meanwhile, whose folder stayed in use, or cannot be
-    /// made.
-    pub async fn lock_job(&self, job: &Job) -> Result<JobLock, Box<Outcome>> {
-        let lock = self.wait_for_lock(job, LONGEST_WAIT).await?;
-        lock.ok_or_else(|| {
+    /// The outcome of a job that was stopped meanwhile, of which a later step has been in the
+    /// folder, whose folder stayed in use, or cannot be made.
+    pub async fn lock_job(&self, job: &Job, step: Step) -> Result<JobLock, Box<Outcome>> {
+        let Some(lock) = self.wait_for_lock(job, LONGEST_WAIT).await? else {
             let message = "an earlier attempt of this job still works in its folder";
-            Box::new(Outcome::failed(Reason::WorkerLost, message))
-        })
+            return Err(Box::new(Outcome::failed(Reason::WorkerLost, message)));
+        };
+        self.check_turn(job, step)?;
+        let turn = Turn::new(job.attempt(), step);
+        turn.take(&self.job(job.id())).map_err(|error| unusable(&error))?;
+        Ok(lock)
     }
 
     /// The same for a step that changes nothing in the folder: if it stays in use for longer than
     /// `patience`, the step goes on without the lock, and says so.
     ///
     /// # Errors
-    /// The outcome of a job that was stopped meanwhile, or whose folder cannot be made.
+    /// The outcome of a job that was stopped meanwhile, of which a later step has been in the
+    /// folder, or whose folder cannot be made.
     pub async fn lock_job_to_read(
         &self,
         job: &Job,
+        step: Step,
         patience: Duration,
     ) -> Result<Option<JobLock>, Box<Outcome>> {
         let lock = self.wait_for_lock(job, patience).await?;
-        if lock.is_none() {
+        self.check_turn(job, step)?;
+        if lock.is_some() {
+            // On a full disk it reads nevertheless.
+            let _ = Turn::new(job.attempt(), step).take(&self.job(job.id()));
+        } else {
             let message = "an earlier step of this job still works in its folder and does not end; \
                            what is read there may not be all of one moment";
             tell(job, "folder_in_use", message);
         }
         Ok(lock)
+    }
+
+    /// Refuses a step that comes after a later one.
+    fn check_turn(&self, job: &Job, step: Step) -> Result<(), Box<Outcome>> {
+        if Turn::last(&self.job(job.id())) <= Some(Turn::new(job.attempt(), step)) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} of attempt {} comes too late: a later step has worked in the job's folder; to begin \
+             again there, name a higher attempt in Oneshift-Attempt",
+            step.name(),
+            job.attempt(),
+        );
+        Err(Box::new(Outcome::failed(Reason::Superseded, message)))
     }
 
     async fn wait_for_lock(
@@ -210,9 +234,9 @@ mod tests {
     async fn a_second_attempt_waits_for_the_first_and_says_so() {
         let (_folder, workspace) = workspace();
         let job = Job::detached();
-        let first = workspace.lock_job(&job).await.unwrap();
+        let first = workspace.lock_job(&job, Step::Pull).await.unwrap();
         assert!(workspace.try_lock_job(job.id()).unwrap().is_none());
-        let second = workspace.lock_job(&job);
+        let second = workspace.lock_job(&job, Step::Pull);
         let end_first = async {
             while notices(&job) == 0 {
                 tokio::time::sleep(PAUSE).await;
@@ -228,11 +252,11 @@ mod tests {
     async fn a_wait_ends_with_the_job_or_when_it_takes_too_long() {
         let (_folder, workspace) = workspace();
         let job = Job::detached();
-        let _first = workspace.lock_job(&job).await.unwrap();
-        let outcome = workspace.lock_job(&job).await.unwrap_err();
+        let _first = workspace.lock_job(&job, Step::Pull).await.unwrap();
+        let outcome = workspace.lock_job(&job, Step::Pull).await.unwrap_err();
         assert_eq!((outcome.reason, outcome.retryable), (Some(Reason::WorkerLost), true));
         job.request_stop(Stop::new(Reason::CancelRequested, "cancelled"));
-        let outcome = workspace.lock_job(&job).await.unwrap_err();
+        let outcome = workspace.lock_job(&job, Step::Pull).await.unwrap_err();
         assert_eq!(outcome.reason, Some(Reason::CancelRequested));
     }
 
@@ -240,23 +264,46 @@ mod tests {
     async fn whoever_only_reads_goes_on_without_the_lock_in_the_end_and_says_so() {
         let (_folder, workspace) = workspace();
         let job = Job::detached();
-        let first = workspace.lock_job(&job).await.unwrap();
+        let first = workspace.lock_job(&job, Step::Pull).await.unwrap();
         let patience = Duration::from_secs(3);
-        let lock = workspace.lock_job_to_read(&job, patience).await.unwrap();
+        let lock = workspace.lock_job_to_read(&job, Step::Deliver, patience).await.unwrap();
         assert!(lock.is_none());
         assert_eq!(notices(&job), 2);
         drop(first);
-        assert!(workspace.lock_job_to_read(&job, patience).await.unwrap().is_some());
+        assert!(workspace.lock_job_to_read(&job, Step::Deliver, patience).await.unwrap().is_some());
         assert_eq!(notices(&job), 2);
+    }
+
+    #[tokio::test]
+    async fn a_step_that_comes_after_a_later_one_is_refused_and_leaves_the_folder_alone() {
+        let (_folder, workspace) = workspace();
+        let id = JobId::random();
+        let [first, second] = [1, 2].map(|attempt| Job::detached_in(id, attempt));
+        drop(workspace.lock_job(&first, Step::Pull).await.unwrap());
+        drop(workspace.lock_job(&first, Step::Execute).await.unwrap());
+        // Once more, from a worker that hung in a pull which another one took over.
+        let late = workspace.lock_job(&first, Step::Pull).await.unwrap_err();
+        assert_eq!((late.reason, late.retryable), (Some(Reason::Superseded), false));
+        drop(workspace.lock_job(&first, Step::Execute).await.unwrap());
+        let patience = Duration::ZERO;
+        let read = workspace.lock_job_to_read(&first, Step::Deliver, patience).await.unwrap();
+        assert!(read.is_some());
+        drop(read);
+        assert!(workspace.lock_job(&first, Step::Execute).await.is_err());
+        let held = workspace.lock_job(&second, Step::Pull).await.unwrap();
+        let late = workspace.lock_job_to_read(&first, Step::Deliver, patience).await.unwrap_err();
+        assert!(late.message.starts_with("deliver of attempt 1 comes too late: "));
+        drop(held);
+        drop(workspace.lock_job(&second, Step::Execute).await.unwrap());
     }
 
     #[tokio::test]
     async fn the_lock_of_a_folder_that_was_removed_is_none() {
         let (_folder, workspace) = workspace();
         let job = Job::detached();
-        let lock = workspace.lock_job(&job).await.unwrap();
-        fs::remove_dir(workspace.job(job.id())).unwrap();
-        let _second = workspace.lock_job(&job).await.unwrap();
+        let lock = workspace.lock_job(&job, Step::Pull).await.unwrap();
+        remove::remove_tree(&workspace.job(job.id())).unwrap();
+        let _second = workspace.lock_job(&job, Step::Pull).await.unwrap();
         drop(lock);
         assert!(workspace.try_lock_job(job.id()).unwrap().is_none());
     }
@@ -265,13 +312,13 @@ mod tests {
     async fn an_agent_can_neither_close_a_job_s_folder_nor_lead_its_lock_elsewhere() {
         let (_folder, workspace) = workspace();
         let job = Job::detached();
-        drop(workspace.lock_job(&job).await.unwrap());
+        drop(workspace.lock_job(&job, Step::Pull).await.unwrap());
         let path = workspace.job(job.id());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         assert!(workspace.try_lock_job(job.id()).unwrap().is_some());
-        fs::remove_dir(&path).unwrap();
+        remove::remove_tree(&path).unwrap();
         symlink(workspace.cache(), &path).unwrap();
-        let outcome = workspace.lock_job(&job).await.unwrap_err();
+        let outcome = workspace.lock_job(&job, Step::Pull).await.unwrap_err();
         assert_eq!(outcome.reason, Some(Reason::InternalError));
     }
 
@@ -279,12 +326,12 @@ mod tests {
     async fn programs_do_not_inherit_the_lock() {
         let (_folder, workspace) = workspace();
         let job = Job::detached();
-        let lock = workspace.lock_job(&job).await.unwrap();
+        let lock = workspace.lock_job(&job, Step::Pull).await.unwrap();
         let mut program = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         drop(lock);
         // Not at once: the kernel lets us go on a moment before it closes what a new program must
         // not have.
-        let is_free = workspace.lock_job(&job).await.is_ok();
+        let is_free = workspace.lock_job(&job, Step::Pull).await.is_ok();
         program.kill().unwrap();
         program.wait().unwrap();
         assert!(is_free);

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use end_to_end::git_server::{Access, GitServer};
 use service::one_shot::Job;
 use service::protocol::event::StepState;
-use service::protocol::{Payload, Reason, State};
+use service::protocol::{JobId, Payload, Reason, State};
 
 use super::server_with_demo;
 use crate::testing::{Site, notices};
@@ -378,6 +378,20 @@ fn a_pull_leaves_the_checkout_alone_while_an_earlier_attempt_works_in_it() {
     second.commit();
     assert!(!mark.exists());
     assert_eq!(second.notices()[0].0, "waits_for_earlier_attempt");
+}
+
+#[test]
+fn a_pull_of_an_attempt_that_was_given_up_leaves_the_next_ones_checkout_alone() {
+    let (server, _) = server_with_demo();
+    let (site, url) = (Site::new(), server.url(Access::Public, "demo"));
+    let id = JobId::random();
+    let [first, second] = [1, 2].map(|attempt| Job::detached_in(id, attempt));
+    let current = site.pull_as(&url, "", second);
+    let mark = current.checkout.join("of-the-second-attempt");
+    std::fs::write(&mark, "").unwrap();
+    let late = site.pull_as(&url, "", first);
+    assert_eq!(late.outcome.reason, Some(Reason::Superseded));
+    assert!(mark.exists());
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(super) async fn measure(
     few.stack.stop(std::future::ready(())).await;
     many.stack.stop(std::future::ready(())).await;
     let posted = rows(group, "POST to started", posted);
-    let ended = rows(group, "one ended to next started", ended);
+    let ended = rows(group, "end to next start", ended);
     Ok(posted.into_iter().chain(ended).collect())
 }
 
