@@ -140,8 +140,15 @@ impl Scheduler {
         };
         job.rank.row = row;
         let replaces = job.on_conflict == OnConflict::Replace;
-        if let (Some(group), true) = (job.group.clone(), replaces) {
-            self.supersede(&group, id, &mut admission);
+        if let Some(group) = job.group.clone() {
+            if replaces {
+                self.groups.supersede(&group, row);
+                self.cancel_superseded(&group, &mut admission);
+            }
+            // Commits may become known in another order than they were made.
+            if self.groups.is_superseded(&group, row) {
+                self.cancel(id, Reason::Superseded);
+            }
         }
         match self.enqueue(id) {
             Back::End(reason) => admission.end.push((JobRef { id, row }, reason)),
@@ -150,14 +157,16 @@ impl Scheduler {
         admission
     }
 
-    /// Cancels the group's members that were committed before `newest`.
-    fn supersede(&mut self, group: &GroupKey, newest: JobId, admission: &mut Admission) {
+    /// Cancels the committed members in whose place a newer one is.
+    fn cancel_superseded(&mut self, group: &GroupKey, admission: &mut Admission) {
         for id in self.groups.members(group) {
             let Some(job) = self.jobs.get(&id) else { continue };
-            if id == newest || job.phase == Phase::Admitted {
+            let row = job.rank.row;
+            let is_settled = job.phase == Phase::Admitted || job.cancel.is_some();
+            if is_settled || !self.groups.is_superseded(group, row) {
                 continue;
             }
-            let job = JobRef { id, row: job.rank.row };
+            let job = JobRef { id, row };
             match self.cancel(id, Reason::Superseded) {
                 Cancel::End(reason) => admission.end.push((job, reason)),
                 Cancel::Stop => admission.stop.push(job),

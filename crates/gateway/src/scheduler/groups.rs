@@ -29,6 +29,8 @@ pub(super) struct Groups(HashMap<GroupKey, Group>);
 struct Group {
     /// All jobs with the key that have not ended, by age.
     members: BTreeSet<JobId>,
+    /// The row of the newest committed job that takes the place of all before it; 0 without one.
+    newest_row: i64,
     /// The one that a worker has.
     holder: Option<JobId>,
     queued: Lanes<Entry>,
@@ -47,6 +49,18 @@ impl Groups {
 
     pub(super) fn members(&self, key: &GroupKey) -> Vec<JobId> {
         self.0.get(key).map(|group| group.members.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// The job in this row takes the place of all members before it.
+    pub(super) fn supersede(&mut self, key: &GroupKey, row: i64) {
+        if let Some(group) = self.0.get_mut(key) {
+            group.newest_row = group.newest_row.max(row);
+        }
+    }
+
+    /// Whether a newer member has taken the place of the one in this row.
+    pub(super) fn is_superseded(&self, key: &GroupKey, row: i64) -> bool {
+        self.0.get(key).is_some_and(|group| row < group.newest_row)
     }
 
     pub(super) fn enqueue(&mut self, key: &GroupKey, entry: Entry, ready: &mut Ready) {

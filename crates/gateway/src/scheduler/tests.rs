@@ -79,6 +79,23 @@ fn the_newer_job_replaces_the_queued_and_the_running_one() {
 }
 
 #[test]
+fn of_jobs_that_replace_each_other_the_newest_stays_in_whatever_order_they_become_known() {
+    let mut scheduler = Scheduler::default();
+    let [older, newer, waiting] = std::array::from_fn(|_| JobId::random());
+    let group = Some(GroupKey::new("", "deploy"));
+    let new = NewJob { group, on_conflict: OnConflict::Replace, ..new_job("", "") };
+    for id in [older, newer] {
+        scheduler.admit(id, new.clone()).unwrap();
+    }
+    scheduler.admit(waiting, NewJob { on_conflict: OnConflict::Queue, ..new }).unwrap();
+    assert_eq!(scheduler.committed(newer, 3), Admission::default());
+    let superseded = |id, row| vec![(JobRef { id, row }, Reason::Superseded)];
+    assert_eq!(scheduler.committed(older, 2).end, superseded(older, 2));
+    assert_eq!(scheduler.committed(waiting, 1).end, superseded(waiting, 1));
+    assert_eq!(scheduler.start_next(Instant::now()).unwrap().job.id, newer);
+}
+
+#[test]
 fn a_cancelled_job_is_not_tried_again() {
     let mut scheduler = Scheduler::default();
     let lost = || Outcome::failed(Reason::WorkerLost, "the worker was lost");

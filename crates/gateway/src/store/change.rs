@@ -330,6 +330,6 @@ fn request(connection: &Connection, row: i64) -> rusqlite::Result<Value> {
     Ok(request)
 }
 
-fn json(value: &impl serde::Serialize) -> String {
+pub(super) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("outcomes and reasons are plain JSON")
 }

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use secrecy::{ExposeSecret, SecretString};
-use service::protocol::request::WorkflowRequest;
+use service::protocol::request::{Concurrency, OnConflict, WorkflowRequest};
 use service::protocol::sse::Frame;
-use service::protocol::{Event, JobId, Payload};
+use service::protocol::{Event, JobId, Payload, Reason};
 
-use super::change::{accounted, append};
+use super::change::{accounted, append, json};
 use super::query::KEY_LIFETIME_MS;
 use crate::chunk::Chunk;
 use crate::job_ref::JobRef;
@@ -47,6 +47,7 @@ impl NewRecord {
         }
         let row = self.write_job(connection, created_at)?;
         self.write_request(connection, row)?;
+        self.cancel_superseded(connection, row)?;
         let job = JobRef { id: self.id, row };
         let event = Event { payload: Payload::Accepted {}, job_id: self.id, at: self.created_at };
         let chunk = append(connection, job, 0, &[Frame::new(0, &event)], false)?;
@@ -74,6 +75,19 @@ impl NewRecord {
         ])
     }
 
+    /// Notes down, with the job itself, that those end in whose place it is: a gateway that is killed
+    /// right now finds that when it starts again.
+    fn cancel_superseded(&self, connection: &Connection, row: i64) -> rusqlite::Result<()> {
+        let concurrency = self.request.concurrency.as_ref();
+        let is_replacing = |it: &&Concurrency| it.on_conflict == OnConflict::Replace;
+        let Some(concurrency) = concurrency.filter(is_replacing) else { return Ok(()) };
+        let sql = "UPDATE jobs SET cancel = ? WHERE token = ? AND concurrency_key = ?
+                   AND state IN ('queued', 'running') AND row < ? AND cancel IS NULL";
+        let reason = json(&Reason::Superseded);
+        let values = params![reason, self.token, concurrency.key, row];
+        connection.prepare_cached(sql)?.execute(values).map(drop)
+    }
+
     fn write_request(&self, connection: &Connection, row: i64) -> rusqlite::Result<()> {
         let request = serde_json::to_string(&self.request).expect("a request is plain JSON");
         let secret: Option<SecretString> =
@@ -87,5 +101,57 @@ impl NewRecord {
             labels.execute(params![row, name, value])?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use service::protocol::request::parse;
+
+    use super::super::change::now;
+    use super::super::schema::open_for_writing;
+    use super::*;
+
+    fn record(token: &str, key: Option<&str>, on_conflict: &str) -> NewRecord {
+        let mut body = json!({"prompt": "hi", "repoUrl": "https://host/org/repo"});
+        if let Some(key) = key {
+            body["concurrency"] = json!({"key": key, "onConflict": on_conflict});
+        }
+        NewRecord {
+            id: JobId::random(),
+            created_at: now(),
+            token: token.to_owned(),
+            request: parse(body.to_string().as_bytes()).unwrap(),
+            idempotency: None,
+        }
+    }
+
+    #[test]
+    fn a_job_that_replaces_others_is_written_together_with_their_cancellation() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open_for_writing(folder.path()).unwrap();
+        let write = |record: NewRecord| record.write(&connection).unwrap().0;
+        let [queued, running] = [0, 1].map(|_| write(record("ci", Some("deploy"), "queue")));
+        let ended = write(record("ci", Some("deploy"), "queue"));
+        let others = [
+            write(record("ci", Some("other"), "queue")),
+            write(record("cd", Some("deploy"), "queue")),
+            write(record("ci", None, "queue")),
+        ];
+        for (row, state) in [(running, "running"), (ended, "completed")] {
+            connection.execute("UPDATE jobs SET state = ? WHERE row = ?", (state, row)).unwrap();
+        }
+        let sql = "SELECT row FROM jobs WHERE cancel IS NOT NULL ORDER BY row";
+        let cancelled = || -> Vec<i64> {
+            let mut rows = connection.prepare(sql).unwrap();
+            rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        write(record("ci", Some("deploy"), "queue"));
+        assert!(cancelled().is_empty());
+        let waiting = others[2] + 1;
+        write(record("ci", Some("deploy"), "replace"));
+        assert_eq!(cancelled(), [queued, running, waiting]);
+        assert!(others.iter().all(|row| !cancelled().contains(row)));
     }
 }

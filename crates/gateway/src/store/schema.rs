@@ -46,6 +46,11 @@ const STEPS: &[M<'static>] = &[
          CREATE TABLE parkings (agent TEXT PRIMARY KEY, until INTEGER NOT NULL,
              retry_at INTEGER NOT NULL) WITHOUT ROWID;",
     ),
+    // To find the jobs that a new one with the same concurrency key replaces.
+    M::up(
+        "CREATE INDEX jobs_by_concurrency_key ON jobs (token, concurrency_key, state)
+             WHERE concurrency_key IS NOT NULL",
+    ),
 ];
 
 pub(super) fn path(folder: &Path) -> PathBuf {

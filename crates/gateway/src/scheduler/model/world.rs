@@ -1,6 +1,6 @@
 //! What surrounds the scheduler, and what must hold after each step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use service::protocol::WorkerId;
 
@@ -11,8 +11,15 @@ use super::Step;
 #[derive(Clone, Debug)]
 pub(super) enum Write {
     Insert(JobId, NewJob, Option<&'static str>),
+    /// It is on disk, which the gateway has not yet heard.
+    Report(JobId),
     Take(Start, WorkerId),
-    Back { id: JobId, attempt: u32, retries_used: u32, pause: Duration },
+    Back {
+        id: JobId,
+        attempt: u32,
+        retries_used: u32,
+        pause: Duration,
+    },
     End(JobId),
     Park(&'static str, RateLimit),
 }
@@ -47,6 +54,8 @@ pub(super) struct World {
     /// The workers that have a job, and whether the gateway reads their streams.
     pub(super) workers: BTreeMap<JobId, (WorkerId, u32, bool)>,
     refused: usize,
+    /// Jobs of which the gateway knows that they are on disk.
+    reported: HashSet<JobId>,
     pub(super) now: Instant,
     /// Until when jobs pause.
     pauses: HashMap<JobId, Instant>,
@@ -68,6 +77,7 @@ impl Default for World {
             writes: Vec::new(),
             workers: BTreeMap::new(),
             refused: 0,
+            reported: HashSet::new(),
             now,
             pauses: HashMap::new(),
             default: "claude",
@@ -190,7 +200,7 @@ impl World {
         let id = self.disk.values().nth(n % self.disk.len()).expect("in range").id;
         match self.scheduler.cancel(id, Reason::CancelRequested) {
             Cancel::End(_) => self.writes.push(Write::End(id)),
-            Cancel::Stop => self.stored(id).cancel = Some(Reason::CancelRequested),
+            Cancel::Stop => drop(self.stored(id).cancel.get_or_insert(Reason::CancelRequested)),
             Cancel::Unknown => assert_eq!(self.stored(id).terminals, 1, "{id} is forgotten"),
         }
     }
@@ -230,9 +240,14 @@ impl World {
                     worker: None,
                     terminals: 0,
                 };
+                self.note_superseded(&stored.new);
                 self.disk.insert(row, stored);
-                let admission = self.scheduler.committed(id, row);
+                self.writes.push(Write::Report(id));
+            }
+            Write::Report(id) => {
+                let admission = self.scheduler.committed(id, self.row(id));
                 self.writes.extend(admission.end.into_iter().map(|(job, _)| Write::End(job.id)));
+                self.reported.insert(id);
             }
             Write::Take(start, worker) => {
                 let stored = self.stored(start.job.id);
@@ -258,8 +273,18 @@ impl World {
         }
     }
 
+    /// What the disk says of older jobs once a newer one is there.
+    fn note_superseded(&mut self, newer: &NewJob) {
+        if newer.on_conflict == OnConflict::Replace && newer.group.is_some() {
+            for older in self.disk.values_mut().filter(|older| older.new.group == newer.group) {
+                older.cancel.get_or_insert(Reason::Superseded);
+            }
+        }
+    }
+
     fn restart(&mut self) {
         self.writes.clear();
+        self.reported = self.disk.values().map(|stored| stored.id).collect();
         self.scheduler = scheduler();
         for worker in self.workers.values_mut() {
             worker.2 = false;
@@ -305,6 +330,23 @@ impl World {
             if let (Some(group), true) = (&stored.new.group, works) {
                 let other = busy.insert(group, stored.id);
                 assert_eq!(other, None, "{} runs beside it", stored.id);
+            }
+        }
+        self.check_superseded();
+    }
+
+    /// No job goes on as if nothing had happened once a newer one has taken its place.
+    fn check_superseded(&self) {
+        let mut newest: HashSet<&GroupKey> = HashSet::new();
+        for stored in self.disk.values().rev() {
+            let Some(group) = &stored.new.group else { continue };
+            let is_known = self.reported.contains(&stored.id);
+            if newest.contains(group) && is_known && stored.terminals == 0 {
+                let id = stored.id;
+                assert!(self.scheduler.cancel_reason(id).is_some(), "{id} is not superseded");
+            }
+            if is_known && stored.new.on_conflict == OnConflict::Replace {
+                newest.insert(group);
             }
         }
     }
