@@ -30,16 +30,13 @@ pub(crate) struct Verdict {
     pub(crate) retries: u64,
     /// Times that a follower came back.
     pub(crate) resumed: u32,
-    /// Jobs without a patch of what their agent had written, that say why, or whose agent had not
-    /// been heard of when everybody died who could tell.
+    /// Jobs without a patch of what their agent had written, that say why.
     pub(crate) unsalvaged: u32,
-    /// Jobs whose agents ran once more than their retries allow.
-    pub(crate) reruns: Vec<String>,
     /// Jobs that ran beside another one with the same key whose worker was lost.
     pub(crate) overlaps: Vec<String>,
     /// Accepted jobs that are unknown, have not ended, or "completed" without what the agent did.
     pub(crate) lost: Vec<String>,
-    /// Jobs with two terminal events, more runs than attempts, two runs at a time, a run beside one
+    /// Jobs with two terminal events, more runs than their retries allow, two runs at a time, a run beside one
     /// of another job with the same concurrency key, or a second job under their idempotency key.
     pub(crate) doubled: Vec<String>,
     /// Streams whose ids are not 1, 2, 3, …, and followers that saw something else than is stored.
@@ -53,18 +50,18 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// Says what was found.
     pub(crate) fn report(&self, name: &str) {
-        let Self { retries, resumed, unsalvaged, reruns, overlaps, .. } = self;
+        let Self { retries, resumed, unsalvaged, overlaps, .. } = self;
         let Self { lost, doubled, gaps, wrong, leftovers, .. } = self;
-        for line in reruns.iter().chain(overlaps) {
+        for line in overlaps {
             say(&format!("{name}: {line}"));
         }
         say(&format!("{name}: {:?}", self.endings));
-        let [reruns, overlaps] = [reruns, overlaps].map(Vec::len);
+        let overlaps = overlaps.len();
         let all = [lost, doubled, gaps, wrong, leftovers];
         let [lost, doubled, gaps, wrong, leftovers] = all.map(Vec::len);
         say(&format!(
             "{name}: {} jobs, {retries} retries, {resumed} resumed streams, {unsalvaged} unsalvaged, \
-             {reruns} run again unasked, {overlaps} overlaps; lost {lost}, doubled {doubled}, gaps {gaps}, wrong {wrong}, leftovers {leftovers}",
+             {overlaps} overlaps; lost {lost}, doubled {doubled}, gaps {gaps}, wrong {wrong}, leftovers {leftovers}",
             self.endings.values().sum::<u32>(),
         ));
     }
@@ -180,10 +177,8 @@ impl Verdict {
             Some(patch) if is_work_of(plan, &patch) => {}
             Some(patch) => self.wrong.push(format!("{job}: {ending} with another patch: {patch}")),
             None if ending == "completed" => self.lost.push(format!("{job}: completed, no patch")),
-            // Nobody was left who knew of the agent, or the stream says why.
-            None if has_written && (story.is_unsalvaged || !story.has_agent_begun) => {
-                self.unsalvaged += 1;
-            }
+            // The stream says why.
+            None if has_written && story.is_unsalvaged => self.unsalvaged += 1,
             None if has_written => {
                 self.lost.push(format!("{job}: {ending} without a patch, nor a word on why"));
             }
@@ -201,10 +196,9 @@ impl Verdict {
     fn look_at_runs(&mut self, job: &str, evidence: &Evidence<'_>, notes: &Notes) {
         let runs = notes.of(job).count;
         let Evidence { attempts, retries, ending, .. } = *evidence;
-        if runs > attempts {
-            self.doubled.push(format!("{job}: {runs} runs in {attempts} attempts"));
-        } else if runs > retries + 1 {
-            self.reruns.push(format!("{job}: {runs} runs with {retries} retries"));
+        if runs > attempts || runs > retries + 1 {
+            let line = format!("{job}: {runs} runs in {attempts} attempts with {retries} retries");
+            self.doubled.push(line);
         }
         if ending == "completed" && runs == 0 {
             self.lost.push(format!("{job}: completed without an agent"));
