@@ -107,6 +107,8 @@ COPY --from=files --chown=10001:10001 /empty /workspace/cache
 COPY --from=files --chown=10001:10001 /empty /workspace/jobs
 # The container is what keeps the agent in: inside it, it need not ask.
 ENV ONESHIFT_AGENT_BYPASS_PERMISSIONS=1
+# Agents share this container's user, and on one node the workspace: each is kept to its own job.
+ENV ONESHIFT_AGENT_CONFINED=1
 USER 10001:10001
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s CMD ["/usr/local/bin/claude-exec", "health"]

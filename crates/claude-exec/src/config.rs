@@ -7,6 +7,7 @@ use service::workspace::Workspace;
 use service::{ConfigError, Environment};
 
 use crate::agent::Agents;
+use crate::confinement::Confinement;
 use crate::environment::BaseEnvironment;
 use crate::redact::Redactor;
 
@@ -20,14 +21,16 @@ pub struct Config {
     pub(crate) agents: Agents,
     pub(crate) base: BaseEnvironment,
     pub(crate) redactor: Redactor,
+    /// What agents cannot reach, if anything.
+    pub(crate) confinement: Option<Confinement>,
     /// The program that guards agents: `<shim> reap -- <program>`.
     pub(crate) shim: PathBuf,
 }
 
 impl Config {
     /// Reads `ONESHIFT_WORKSPACE`, `ONESHIFT_AGENT`, `ONESHIFT_AGENT_COMMAND`,
-    /// `ONESHIFT_AGENT_ENV`, `ONESHIFT_AGENT_BYPASS_PERMISSIONS`, `ONESHIFT_CLAUDE` and the model's
-    /// credentials; README.md has the table.
+    /// `ONESHIFT_AGENT_ENV`, `ONESHIFT_AGENT_BYPASS_PERMISSIONS`, `ONESHIFT_AGENT_CONFINED`,
+    /// `ONESHIFT_CLAUDE` and the model's credentials; README.md has the table.
     ///
     /// # Errors
     /// When one of them cannot be used, or the workspace cannot be opened.
@@ -43,7 +46,9 @@ impl Config {
         let secrets = secrets.iter().map(String::as_str);
         let tokens = cluster_token.iter().chain(agents.secrets()).map(|s| s.expose_secret());
         let redactor = Redactor::new(secrets.chain(tokens));
-        Ok(Self { workspace, agents, base, redactor, shim: PathBuf::from(OWN_PROGRAM) })
+        let confinement = Confinement::read(environment, &workspace)?;
+        let shim = PathBuf::from(OWN_PROGRAM);
+        Ok(Self { workspace, agents, base, redactor, confinement, shim })
     }
 
     /// Names another program as the guard of agents; for tests, whose own program is none.

@@ -14,6 +14,7 @@ use service::workspace::JobLock;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::confinement::Walls;
 use crate::directory::{Folders, unusable};
 use crate::evidence::Evidence;
 use crate::judge::{judge_agent, judge_check, milliseconds};
@@ -45,7 +46,9 @@ impl Execute {
         let end = Instant::now() + Duration::from_secs(request.limits.timeout_seconds);
         let silence = Duration::from_secs(request.limits.idle_seconds);
         let deadlines = Deadlines { end, silence };
-        let place = Place { job, folders: &folders, lock: &lock, deadlines };
+        let confinement = self.config.confinement.as_ref();
+        let walls = confinement.map(|it| it.of(job, &self.config.workspace)).unwrap_or_default();
+        let place = Place { job, folders: &folders, lock: &lock, walls: &walls, deadlines };
         let mut outcome = self.run_agent(request, &place).await?;
         let Some(check) = request.check.as_deref() else { return Ok(outcome) };
         if outcome.state != State::Completed {
@@ -65,7 +68,7 @@ impl Execute {
     ) -> Result<Outcome, Box<Outcome>> {
         let unknown = || internal("the agent is not configured any more");
         let mut run = self.config.agents.prepare(request).ok_or_else(unknown)?;
-        let Place { job, folders, lock, deadlines } = place;
+        let Place { job, folders, lock, walls, deadlines } = place;
         write_prompt(&folders.prompt, &run.prompt)?;
         if !request.trust_repository {
             remark_ignored_settings(&folders.work, job);
@@ -78,6 +81,7 @@ impl Execute {
             directory: &folders.work,
             environment: &environment,
             input: Some(folders.prompt.clone()),
+            walls,
             lock,
         };
         let mut audience = AgentAudience::new(job, &self.config.redactor, run.listener.as_mut());
@@ -103,13 +107,14 @@ impl Execute {
         place: &Place<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), Box<Outcome>> {
-        let Place { job, folders, lock, deadlines } = place;
+        let Place { job, folders, lock, walls, deadlines } = place;
         let step = StartedStep::start(Step::Check, job);
         let program = Program {
             argv: ["sh", "-c", check].map(OsString::from).to_vec(),
             directory: &folders.work,
             environment: &self.config.base.for_check(&folders.home, &folders.temporary),
             input: None,
+            walls,
             lock,
         };
         let mut audience = CheckAudience::new(job, &self.config.redactor);
@@ -153,6 +158,7 @@ struct Place<'a> {
     job: &'a Job,
     folders: &'a Folders,
     lock: &'a JobLock,
+    walls: &'a Walls,
     deadlines: Deadlines,
 }
 

@@ -6,6 +6,7 @@
 
 mod agent;
 mod config;
+mod confinement;
 mod directory;
 mod environment;
 mod evidence;
@@ -19,4 +20,5 @@ pub mod reaper;
 mod redact;
 
 pub use config::Config;
+pub use confinement::can_confine;
 pub use execute::Execute;

@@ -12,6 +12,7 @@ use service::one_shot::{Job, Stop};
 use service::workspace::JobLock;
 use tokio::time::Instant;
 
+use crate::confinement::Walls;
 use crate::lines::Piece;
 use guard::Guard;
 use listening::{Heard, Listening};
@@ -27,6 +28,8 @@ pub(crate) struct Program<'a> {
     pub(crate) environment: &'a [(String, String)],
     /// The file that is its standard input; none for an empty one.
     pub(crate) input: Option<PathBuf>,
+    /// What it cannot reach.
+    pub(crate) walls: &'a Walls,
     /// What its guard holds until the program, and all that it started, is gone.
     pub(crate) lock: &'a JobLock,
 }

@@ -25,6 +25,7 @@ fn with_bypass(model: &Model, bypass: &str) -> Option<Scene> {
         ("ANTHROPIC_BASE_URL", &model.url()),
         ("ANTHROPIC_API_KEY", "sk-ant-test-12345"),
         ("ONESHIFT_AGENT_BYPASS_PERMISSIONS", bypass),
+        ("ONESHIFT_AGENT_CONFINED", "1"),
     ]))
 }
 

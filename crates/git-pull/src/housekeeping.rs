@@ -15,10 +15,9 @@ use std::time::{Duration, SystemTime};
 
 use service::config::{ConfigError, Environment};
 use service::protocol::JobId;
-use service::workspace::{Workspace, remove_tree};
+use service::workspace::{Workspace, lender_of, remove_tree};
 
 use crate::fault::Fault;
-use crate::job_folder::lender_of;
 use crate::lock::Lock;
 use crate::mirror;
 

@@ -1,23 +1,15 @@
 //! A job's folder in the workspace.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use service::protocol::JobId;
-use service::workspace::{Workspace, remove_tree};
+use service::workspace::{LENDER, Workspace, lender_of, remove_tree};
 
 use crate::fault::Fault;
 use crate::mirror::Mirror;
 use crate::skeleton;
-
-/// The file that says which mirror a job's checkout borrows from.
-const LENDER: &str = "mirror";
-
-/// Most bytes that are read of it: a mirror's name has 68. An agent may have put anything there.
-const MAX_LENDER_BYTES: u64 = 256;
 
 /// The folder of one job: its checkout, and what git-pull notes about it.
 #[derive(Debug)]
@@ -75,17 +67,6 @@ impl JobFolder {
     }
 }
 
-/// The name of the mirror that the checkout in a job's folder borrows from.
-pub(crate) fn lender_of(job: &Path) -> Option<String> {
-    // An agent's link is not followed, and its pipe not waited for.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(job.join(LENDER)).ok()?;
-    file.metadata().ok().filter(fs::Metadata::is_file)?;
-    let mut text = String::new();
-    file.take(MAX_LENDER_BYTES).read_to_string(&mut text).ok()?;
-    Some(text.trim_end().to_owned())
-}
-
 /// Whether this is a folder itself, and not a symlink to one.
 fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
@@ -95,26 +76,7 @@ fn is_folder(path: &Path) -> bool {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use rustix::fs::Mode;
-
     use super::*;
-
-    #[test]
-    fn a_note_of_the_lender_that_is_no_note_is_none() {
-        let root = tempfile::tempdir().unwrap();
-        let (job, note) = (root.path(), root.path().join(LENDER));
-        fs::write(job.join("other"), "x.git\n").unwrap();
-        symlink("other", &note).unwrap();
-        assert_eq!(lender_of(job), None);
-        fs::rename(job.join("other"), &note).unwrap();
-        assert_eq!(lender_of(job).as_deref(), Some("x.git"));
-        File::create(&note).unwrap().set_len(1 << 40).unwrap();
-        assert!(lender_of(job).is_none_or(|name| name.len() <= 256));
-        fs::remove_file(&note).unwrap();
-        let fifo = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, &note, fifo, Mode::RWXU, 0).unwrap();
-        assert_eq!(lender_of(job), None);
-    }
 
     #[test]
     fn a_link_in_the_place_of_a_job_is_not_followed() {

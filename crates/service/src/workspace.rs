@@ -1,6 +1,7 @@
 //! The volume that git-pull and claude-exec share.
 
 mod job_lock;
+mod lender;
 mod remove;
 mod turn;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use protocol::{JobId, WorkspaceId};
 
 pub use job_lock::JobLock;
+pub use lender::{LENDER, lender_of};
 pub use remove::remove_tree;
 
 /// The file that holds the workspace's id.
@@ -95,6 +97,12 @@ impl Workspace {
     #[must_use]
     pub fn job(&self, job: JobId) -> PathBuf {
         self.jobs().join(job.to_string())
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// A job's checkout.

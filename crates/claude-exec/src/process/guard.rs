@@ -56,6 +56,7 @@ impl Guard {
         if let Some(input) = &program.input {
             command.arg(INPUT_OPTION).arg(input);
         }
+        command.args(program.walls.to_options());
         command.arg("--").args(program.argv).current_dir(program.directory);
         command.env_clear().envs(program.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());

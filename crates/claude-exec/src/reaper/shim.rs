@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use signal_hook::consts::signal as signals;
 use super::control::{Order, Report};
 use super::descendants::Sweep;
 use super::{INPUT_OPTION, adopt_orphans, custody};
+use crate::confinement::Walls;
 
 /// How long processes may resist SIGKILL, as those do that hang in a system call. The worker's
 /// stop must be over within 5 s, and has spent 3 s when it comes to this.
@@ -41,7 +43,7 @@ const RESET: [i32; 10] = [
     signals::SIGTTOU,
 ];
 
-/// Runs `[--input FILE] -- PROGRAM [ARGUMENT…]` and kills what is left of it afterwards.
+/// Runs `[--input FILE] [WALLS…] -- PROGRAM [ARGUMENT…]` and kills what is left of it afterwards.
 ///
 /// Standard input is the control socket. The exit code is the program's, 128 + n if signal n ended
 /// it, 127 if it could not be started.
@@ -60,20 +62,24 @@ fn control() -> io::Result<UnixStream> {
     Ok(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-fn prepare(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Command> {
+/// The program, and what is to be around it.
+fn prepare(mut arguments: impl Iterator<Item = OsString>) -> io::Result<(Command, Walls)> {
     let usage = || io::Error::from(rustix::io::Errno::INVAL);
-    let mut input = Stdio::null();
-    let mut argument = arguments.next().ok_or_else(usage)?;
-    if argument == INPUT_OPTION {
-        input = File::open(arguments.next().ok_or_else(usage)?)?.into();
-        argument = arguments.next().ok_or_else(usage)?;
-    }
-    if argument != "--" {
-        return Err(usage());
-    }
-    let mut command = Command::new(arguments.next().ok_or_else(usage)?);
+    let (mut input, mut walls) = (Stdio::null(), Walls::default());
+    let mut next = || arguments.next().ok_or_else(usage);
+    let program = loop {
+        let (option, value) = (next()?, next()?);
+        if option == "--" {
+            break value;
+        } else if option == INPUT_OPTION {
+            input = File::open(value)?.into();
+        } else if !walls.take_option(&option, || PathBuf::from(value)) {
+            return Err(usage());
+        }
+    };
+    let mut command = Command::new(program);
     command.args(arguments).stdin(input).process_group(0);
-    Ok(command)
+    Ok((command, walls))
 }
 
 #[derive(Debug)]
@@ -90,7 +96,7 @@ struct Guard {
 }
 
 impl Guard {
-    fn start(mut command: Command) -> io::Result<Self> {
+    fn start((mut command, walls): (Command, Walls)) -> io::Result<Self> {
         // Fails only if this process leads a group already, which it then shares with nobody.
         let _ = rustix::process::setsid();
         adopt_orphans()?;
@@ -112,6 +118,8 @@ impl Guard {
         for signal in [signals::SIGINT, signals::SIGTERM, signals::SIGCHLD] {
             signal_hook::low_level::pipe::register(signal, wake.try_clone()?)?;
         }
+        // The guard goes behind them as well: it needs no more than to look at /proc.
+        walls.close()?;
         let program = Pid::from_child(&command.spawn()?);
         let exit_code = None;
         Ok(Self { program, control, _lock: lock, woken, interrupt, terminate, exit_code })
