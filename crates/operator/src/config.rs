@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use service::client::Endpoint;
 use service::protocol::WorkerKind;
 use service::protocol::cluster::{Autoscale, MAX_REPLICAS};
 use service::{ConfigError, Environment};
+
+/// Replicas that are needed again within minutes are worth keeping.
+const DEFAULT_COOL_SECONDS: u64 = 300;
 
 /// The operator's settings.
 #[derive(Clone, Debug)]
@@ -19,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) stack: String,
     /// Which kinds of workers are scaled, and how far.
     pub(crate) autoscale: BTreeMap<WorkerKind, Autoscale>,
+    /// How long fewer workers must have been enough before some are taken away.
+    pub(crate) autoscale_cool: Duration,
 }
 
 /// Where Docker's API is.
@@ -41,8 +47,8 @@ impl std::fmt::Display for DockerHost {
 
 impl Config {
     /// Reads `ONESHIFT_GATEWAY` and `ONESHIFT_CLUSTER_TOKEN` (both required), `DOCKER_HOST`
-    /// (`unix:///var/run/docker.sock`), `ONESHIFT_STACK` (`oneshift`) and `ONESHIFT_AUTOSCALE`
-    /// (nothing is scaled).
+    /// (`unix:///var/run/docker.sock`), `ONESHIFT_STACK` (`oneshift`), `ONESHIFT_AUTOSCALE`
+    /// (nothing is scaled) and `ONESHIFT_AUTOSCALE_COOL_SECONDS` (300).
     pub(crate) fn read(environment: &Environment) -> Result<Self, ConfigError> {
         let required = |name: &str| ConfigError::new(name, "is not set; the operator needs it");
         let token = environment
@@ -57,6 +63,9 @@ impl Config {
             docker: docker_host(environment)?,
             stack: environment.text("ONESHIFT_STACK").unwrap_or_else(|| "oneshift".to_owned()),
             autoscale: autoscale(&environment.text("ONESHIFT_AUTOSCALE").unwrap_or_default())?,
+            autoscale_cool: Duration::from_secs(
+                environment.number("ONESHIFT_AUTOSCALE_COOL_SECONDS", DEFAULT_COOL_SECONDS)?,
+            ),
         })
     }
 }
@@ -144,6 +153,22 @@ mod tests {
             assert!(fault.starts_with("DOCKER_HOST cannot be used"), "{fault}");
             assert!(!fault.contains("s3cret"));
         }
+    }
+
+    #[test]
+    fn five_minutes_pass_before_workers_are_taken_away_unless_another_time_is_set() {
+        let with = |seconds| {
+            let pairs = [
+                ("ONESHIFT_GATEWAY", "http://gateway:5000"),
+                ("ONESHIFT_CLUSTER_TOKEN", "hunter2"),
+                ("ONESHIFT_AUTOSCALE_COOL_SECONDS", seconds),
+            ];
+            read(pairs).map(|config| config.autoscale_cool.as_secs())
+        };
+        assert_eq!(with(""), Ok(300));
+        assert_eq!(with("20"), Ok(20));
+        let fault = with("soon").unwrap_err();
+        assert!(fault.starts_with("ONESHIFT_AUTOSCALE_COOL_SECONDS "), "{fault}");
     }
 
     #[test]

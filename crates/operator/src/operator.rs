@@ -50,7 +50,8 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(crate) fn new(config: Config, pulse: Pulse) -> Self {
-        let scalers = config.autoscale.iter().map(|(kind, bounds)| (*kind, Scaler::new(*bounds)));
+        let scaler = |bounds: &_| Scaler::new(*bounds, config.autoscale_cool);
+        let scalers = config.autoscale.iter().map(|(kind, bounds)| (*kind, scaler(bounds)));
         Self {
             docker: Docker::at(config.docker.clone()),
             scalers: scalers.collect(),

@@ -1,8 +1,8 @@
 //! How many replicas a kind of workers should have: pure decisions, no clock, no I/O.
 //!
 //! There are as many as are in use or waited for, and some to spare, because a worker that has ended
-//! takes about a second to be replaced. More come at once; fewer only after five minutes in which
-//! fewer would have done, and then in steps. Swarm chooses itself which replicas it takes away, also
+//! takes about a second to be replaced. More come at once; fewer only after a time, usually of five
+//! minutes, in which fewer would have done, and then in steps. Swarm chooses itself which replicas it takes away, also
 //! busy ones; such a worker gets a SIGTERM and finishes its job within its drain time.
 
 #[cfg(test)]
@@ -13,11 +13,8 @@ use std::time::{Duration, Instant};
 
 use service::protocol::cluster::Autoscale;
 
-/// How long fewer replicas must have been enough before some are taken away.
-const COOL: Duration = Duration::from_secs(300);
-
-/// Pause between two steps down.
-const STEP: Duration = Duration::from_secs(60);
+/// How many steps down there may be in the time that fewer replicas must have been enough.
+const STEPS: u32 = 5;
 
 /// How long Swarm takes to replace a worker that has ended: 0.6 s alone, 1.6 s for five at once on
 /// an overlay network.
@@ -45,7 +42,9 @@ pub(crate) struct Load {
 #[derive(Debug)]
 pub(crate) struct Scaler {
     bounds: Autoscale,
-    /// What was needed within the last five minutes, each entry less than the one before it: what
+    /// How long fewer replicas must have been enough before some are taken away.
+    cool: Duration,
+    /// What was needed within that time, each entry less than the one before it: what
     /// came before a higher need does not matter any more.
     needs: VecDeque<(Instant, u32)>,
     /// How many workers had ended, as of the last half minute.
@@ -55,9 +54,9 @@ pub(crate) struct Scaler {
 }
 
 impl Scaler {
-    pub(crate) fn new(bounds: Autoscale) -> Self {
+    pub(crate) fn new(bounds: Autoscale, cool: Duration) -> Self {
         let (needs, ended) = (VecDeque::new(), VecDeque::new());
-        Self { bounds, needs, ended, replicas: 0, stepped_down: None }
+        Self { bounds, cool, needs, ended, replicas: 0, stepped_down: None }
     }
 
     /// Takes note of a moment, which is not before an earlier one, and says how many replicas there
@@ -102,14 +101,14 @@ impl Scaler {
             self.needs.pop_back();
         }
         self.needs.push_back((now, need));
-        while self.needs.front().is_some_and(|(at, _)| now - *at > COOL) {
+        while self.needs.front().is_some_and(|(at, _)| now - *at > self.cool) {
             self.needs.pop_front();
         }
     }
 
     /// Half of the way down, then half of the rest.
     fn step_down(&mut self, now: Instant, replicas: u32, floor: u32) -> u32 {
-        if self.stepped_down.is_some_and(|before| now - before < STEP) {
+        if self.stepped_down.is_some_and(|before| now - before < self.cool / STEPS) {
             return replicas;
         }
         self.stepped_down = Some(now);

@@ -3,6 +3,8 @@ use proptest::prelude::*;
 use super::*;
 
 const BOUNDS: Autoscale = Autoscale { min: 2, max: 20 };
+const COOL: Duration = Duration::from_secs(300);
+const STEP: Duration = Duration::from_secs(60);
 
 fn load(replicas: u32, in_use: u32, queued: u32) -> Load {
     Load { replicas, in_use, queued, ahead: 0, ended: 0 }
@@ -24,7 +26,7 @@ fn last(scaler: &mut Scaler, now: &mut Instant, seconds: u64, load: Load) -> Vec
 
 #[test]
 fn a_burst_is_met_at_once_and_let_go_of_after_five_minutes_in_steps() {
-    let (mut scaler, mut now) = (Scaler::new(BOUNDS), Instant::now());
+    let (mut scaler, mut now) = (Scaler::new(BOUNDS, COOL), Instant::now());
     assert_eq!(last(&mut scaler, &mut now, 600, load(2, 0, 0)), []);
     assert_eq!(last(&mut scaler, &mut now, 1, load(2, 2, 8)), [(0, 11)]);
     assert_eq!(last(&mut scaler, &mut now, 60, load(11, 10, 0)), []);
@@ -33,15 +35,23 @@ fn a_burst_is_met_at_once_and_let_go_of_after_five_minutes_in_steps() {
 }
 
 #[test]
+fn who_wants_to_pay_for_less_time_lets_go_sooner() {
+    let (mut scaler, mut now) = (Scaler::new(BOUNDS, COOL / 10), Instant::now());
+    assert_eq!(last(&mut scaler, &mut now, 1, load(2, 2, 8)), [(0, 11)]);
+    let changes = last(&mut scaler, &mut now, 90, load(11, 0, 0));
+    assert_eq!(changes, [(30, 6), (36, 4), (42, 3), (48, 2)]);
+}
+
+#[test]
 fn one_idle_worker_is_kept_before_anybody_waits() {
-    let (mut scaler, mut now) = (Scaler::new(BOUNDS), Instant::now());
+    let (mut scaler, mut now) = (Scaler::new(BOUNDS, COOL), Instant::now());
     assert_eq!(last(&mut scaler, &mut now, 1, load(5, 5, 0)), [(0, 6)]);
     assert_eq!(last(&mut scaler, &mut now, 10, load(6, 5, 0)), []);
 }
 
 #[test]
 fn quick_jobs_get_spare_workers_for_those_that_are_being_replaced() {
-    let (mut scaler, mut now) = (Scaler::new(BOUNDS), Instant::now());
+    let (mut scaler, mut now) = (Scaler::new(BOUNDS, COOL), Instant::now());
     let mut replicas = 4;
     // Three jobs end in each second; each worker is away for two.
     for second in 0..60 {
@@ -54,21 +64,21 @@ fn quick_jobs_get_spare_workers_for_those_that_are_being_replaced() {
 
 #[test]
 fn workers_of_later_steps_are_there_before_the_jobs_get_to_them() {
-    let mut scaler = Scaler::new(BOUNDS);
+    let mut scaler = Scaler::new(BOUNDS, COOL);
     let wanted = scaler.wanted(Instant::now(), Load { ahead: 7, ..load(3, 2, 0) });
     assert_eq!(wanted, 8);
 }
 
 #[test]
 fn after_a_start_nothing_is_taken_away_for_five_minutes() {
-    let (mut scaler, mut now) = (Scaler::new(BOUNDS), Instant::now());
+    let (mut scaler, mut now) = (Scaler::new(BOUNDS, COOL), Instant::now());
     assert_eq!(last(&mut scaler, &mut now, 299, load(12, 0, 0)), []);
     assert_eq!(last(&mut scaler, &mut now, 3, load(12, 0, 0)), [(1, 7)]);
 }
 
 #[test]
 fn replicas_that_a_person_added_stay_for_five_minutes() {
-    let (mut scaler, mut now) = (Scaler::new(BOUNDS), Instant::now());
+    let (mut scaler, mut now) = (Scaler::new(BOUNDS, COOL), Instant::now());
     assert_eq!(last(&mut scaler, &mut now, 600, load(2, 0, 0)), []);
     let changes = last(&mut scaler, &mut now, 330, load(10, 0, 0));
     assert_eq!(changes, [(300, 6)]);
@@ -76,7 +86,7 @@ fn replicas_that_a_person_added_stay_for_five_minutes() {
 
 #[test]
 fn bounds_that_became_narrower_let_busy_workers_finish() {
-    let mut scaler = Scaler::new(Autoscale { min: 1, max: 4 });
+    let mut scaler = Scaler::new(Autoscale { min: 1, max: 4 }, COOL);
     let start = Instant::now();
     assert_eq!(scaler.wanted(start, load(10, 9, 0)), 9);
     assert_eq!(scaler.wanted(start + STEP, load(9, 3, 0)), 6);
@@ -99,7 +109,7 @@ proptest! {
         looks in proptest::collection::vec(look(), 1..400),
     ) {
         let bounds = Autoscale { min, max: min + more };
-        let mut scaler = Scaler::new(bounds);
+        let mut scaler = Scaler::new(bounds, COOL);
         let (mut now, mut replicas, mut ended) = (Instant::now(), 0, 0);
         let mut went_up: Option<Instant> = None;
         let mut went_down: Option<Instant> = None;
@@ -144,7 +154,7 @@ proptest! {
         in_use in 0..30_u32,
         replicas in 0..=BOUNDS.max,
     ) {
-        let mut scaler = Scaler::new(BOUNDS);
+        let mut scaler = Scaler::new(BOUNDS, COOL);
         let mut now = Instant::now();
         let need = (in_use + 1).clamp(BOUNDS.min, BOUNDS.max);
         let mut replicas = replicas;
