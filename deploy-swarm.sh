@@ -147,6 +147,6 @@ read_settings
 case $command in
     deploy) deploy ;;
     build) build ;;
-    rollback) check_swarm; roll_back; converge "$(date -u +%Y-%m-%dT%H:%M:%S)" ;;
+    rollback) since=$(now); check_swarm; roll_back; converge "$since" ;;
     down) down ;;
 esac

@@ -47,38 +47,44 @@ is_secret() {
     esac
 }
 
-# How a service is: `ready`, or what it waits for, or `failed`.
+# How a service is: `ready`, or `failed` with a task, or how many of its replicas have come up. One
+# that has done a job since and is being replaced has come up as well: under load there may be no
+# moment at which all of them run.
 service_state() {
-    local service=$1 since=$2 wanted running update failures=0 task created state
-    wanted=$(docker service inspect --format '{{.Spec.Mode.Replicated.Replicas}}' "$service")
-    update=$(docker service inspect --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}' "$service")
-    running=$(docker service ps --filter desired-state=running --format '{{.CurrentState}}' "$service" \
-        | grep --count '^Running' || true)
-    for task in $(docker service ps --no-trunc --quiet "$service"); do
-        read -r created state < <(docker inspect --type task \
-            --format '{{.CreatedAt.UTC.Format "2006-01-02T15:04:05"}} {{.Status.State}}' "$task" 2>/dev/null) || continue
-        if [[ $created > $since && ($state == failed || $state == rejected) ]]; then
-            failures=$((failures + 1))
-            failed_task=$task
-        fi
-    done
-    case $update in
-        rollback_* | paused) echo failed "${failed_task:-}"; return ;;
-    esac
-    if ((failures >= 3)); then
-        echo failed "$failed_task"
-    elif ((running < wanted)) || [[ $update == updating ]]; then
-        echo "$running of $wanted"
-    else
-        echo ready
+    local service=$1 since=$2 wanted update started
+    read -r wanted update started < <(docker service inspect --format \
+        '{{.Spec.Mode.Replicated.Replicas}} {{with .UpdateStatus}}{{.State}} {{if .StartedAt}}{{.StartedAt.UTC.Format "2006-01-02T15:04:05.000000000"}}{{end}}{{end}}' \
+        "$service")
+    # What became of an update before this one does not matter any more.
+    if [[ $started > $since ]]; then
+        since=$started
+        case $command-$update in
+            *-updating | rollback-rollback_started) echo "not all replicas replaced"; return ;;
+            rollback-rollback_completed) ;;
+            *-paused | *-rollback_*) wanted=failed ;;
+        esac
     fi
+    # shellcheck disable=SC2046 # one word for each task
+    docker inspect --type task --format \
+        '{{.ID}} {{.Slot}} {{.CreatedAt.UTC.Format "2006-01-02T15:04:05.000000000"}} {{.DesiredState}} {{.Status.State}}' \
+        $(docker service ps --no-trunc --quiet "$service") 2>/dev/null \
+        | awk -v wanted="$wanted" -v since="$since" '
+            $4 == "running" && $5 == "running" || $5 == "complete" && $3 > since { up[$2] }
+            ($5 == "failed" || $5 == "rejected") && $3 > since { failures++; failed = $1 }
+            END {
+                if (wanted == "failed" || failures >= 3) print "failed", failed
+                else if (length(up) < wanted) print length(up), "of", wanted
+                else print "ready"
+            }'
 }
 
 # Waits until every service has all its tasks; says otherwise which one does not, and why.
 converge() {
-    local since=$1 deadline=$((SECONDS + wait_seconds)) service state failed_task waiting
+    local since=$1 deadline=$((SECONDS + wait_seconds)) service state waiting
     [[ $dry_run == no ]] || return 0
     while true; do
+        # Swarm begins an update a moment after it was told of it.
+        sleep 1
         waiting=()
         for service in $(stack_services); do
             state=$(service_state "$service" "$since")
@@ -96,9 +102,11 @@ converge() {
             done
             return 1
         fi
-        sleep 1
     done
 }
+
+# The time, as Docker writes it too.
+now() { date -u +%Y-%m-%dT%H:%M:%S.%N; }
 
 # Says why a service's tasks do not run: what Swarm says of one, and its last words.
 explain() {
@@ -123,7 +131,7 @@ roll_back() {
 # One round: deploy, wait, and go back if the new does not run.
 roll_out() {
     local since was_there=no
-    since=$(date -u +%Y-%m-%dT%H:%M:%S)
+    since=$(now)
     is_deployed && was_there=yes
     deploy_stack
     converge "$since" && return
