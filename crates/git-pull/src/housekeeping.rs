@@ -4,17 +4,17 @@
 //! It runs on a thread of its own while the worker waits for its job. It may be cut off at any
 //! point by the worker's exit; the next worker goes on from there.
 
+mod jobs;
+mod sizes;
 mod steady;
 
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use service::config::{ConfigError, Environment};
-use service::protocol::JobId;
 use service::workspace::{Workspace, lender_of, remove_tree};
 
 use crate::fault::Fault;
@@ -32,13 +32,15 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Limits {
     /// How long a job's folder stays after its last step.
     pub(crate) retention: Duration,
+    /// How large all jobs' folders together may be; those of jobs that go on stay anyhow.
+    pub(crate) jobs_bytes: u64,
     /// How large all mirrors together may be; those that a job still borrows from stay anyhow.
     pub(crate) cache_bytes: u64,
 }
 
 impl Limits {
-    /// Reads `ONESHIFT_RETENTION_HOURS` (72; 0.5 is half an hour) and `ONESHIFT_CACHE_MAX_BYTES`
-    /// (20 GiB).
+    /// Reads `ONESHIFT_RETENTION_HOURS` (72; 0.5 is half an hour), `ONESHIFT_JOBS_MAX_BYTES` (50 GiB)
+    /// and `ONESHIFT_CACHE_MAX_BYTES` (20 GiB).
     pub(crate) fn read(environment: &Environment) -> Result<Self, ConfigError> {
         const RETENTION: &str = "ONESHIFT_RETENTION_HOURS";
         let hours: f64 = environment.number(RETENTION, 72.0)?;
@@ -48,6 +50,7 @@ impl Limits {
         })?;
         Ok(Self {
             retention,
+            jobs_bytes: environment.number("ONESHIFT_JOBS_MAX_BYTES", 50 << 30)?,
             cache_bytes: environment.number("ONESHIFT_CACHE_MAX_BYTES", 20 << 30)?,
         })
     }
@@ -71,7 +74,8 @@ pub(crate) fn start(workspace: Workspace, limits: Limits) {
 pub(crate) fn tidy(workspace: &Workspace, limits: Limits, now: SystemTime) -> Result<(), Fault> {
     let Some(_lock) = Lock::try_now(&lock_path(workspace))? else { return Ok(()) };
     let tidy = || {
-        remove_old_jobs(workspace, limits.retention, now)?;
+        jobs::remove_old(workspace, limits.retention, now)?;
+        jobs::shrink(workspace, limits.jobs_bytes, now)?;
         remove_litter(&workspace.cache(), now)
     };
     tidy().map_err(Fault::io("remove what is old"))?;
@@ -81,25 +85,6 @@ pub(crate) fn tidy(workspace: &Workspace, limits: Limits, now: SystemTime) -> Re
 /// The file that is locked meanwhile; it holds a note about the clock.
 fn lock_path(workspace: &Workspace) -> PathBuf {
     workspace.cache().join("housekeeping.lock")
-}
-
-fn remove_old_jobs(workspace: &Workspace, age: Duration, now: SystemTime) -> io::Result<()> {
-    for path in folders(&workspace.jobs())? {
-        let Ok(job) = name_of(&path).parse::<JobId>() else { continue };
-        if !is_untouched(&path, age, now) {
-            continue;
-        }
-        match workspace.try_lock_job(job) {
-            // A step may have begun and ended since the first look.
-            Ok(Some(_lock)) if is_untouched(&path, age, now) => {
-                tracing::info!("job {job} is over its retention time");
-                remove(&path);
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!("cannot lock {}: {error}", path.display()),
-        }
-    }
-    Ok(())
 }
 
 fn remove_litter(cache: &Path, now: SystemTime) -> io::Result<()> {
@@ -177,15 +162,6 @@ fn is_older(path: &Path, age: Duration, now: SystemTime) -> bool {
     modified.is_ok_and(|modified| now.duration_since(modified).is_ok_and(|since| since > age))
 }
 
-/// Whether nothing has become of a job's folder for so long. This goes by the time of its last
-/// change, which the kernel keeps: an agent can set any other time, even to one in the future.
-fn is_untouched(path: &Path, age: Duration, now: SystemTime) -> bool {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
-    let changed = u64::try_from(metadata.ctime()).unwrap_or_default();
-    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
-    now.duration_since(changed).is_ok_and(|since| since > age)
-}
-
 /// Bytes of the files in a folder of objects; what cannot be read counts for nothing.
 fn size_of(objects: &Path) -> u64 {
     let size_in = |folder: PathBuf| -> u64 {
@@ -205,7 +181,7 @@ mod tests {
     use crate::testing::{Pulled, Site};
 
     fn limits(cache_bytes: u64) -> Limits {
-        Limits { retention: 72 * HOUR, cache_bytes }
+        Limits { retention: 72 * HOUR, jobs_bytes: u64::MAX, cache_bytes }
     }
 
     /// Pulls a new repository of 100 kB.

@@ -9,11 +9,12 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use protocol::{JobId, WorkspaceId};
+use protocol::{JobId, Step, WorkspaceId};
 
 pub use job_lock::JobLock;
 pub use lender::{LENDER, lender_of};
 pub use remove::remove_tree;
+use turn::Turn;
 
 /// The file that holds the workspace's id.
 const MARKER: &str = ".oneshift-workspace";
@@ -103,6 +104,12 @@ impl Workspace {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The step that worked last in a job's folder, or works there now; none if it cannot be known.
+    #[must_use]
+    pub fn last_step(&self, job: JobId) -> Option<Step> {
+        Turn::last(&self.job(job))?.step()
     }
 
     /// A job's checkout.

@@ -43,6 +43,13 @@ impl Turn {
         Some(Self { attempt: attempt.parse().ok()?, step: step.parse().ok()? })
     }
 
+    /// Its step; a check is part of the execution.
+    pub(super) fn step(self) -> Option<Step> {
+        [Step::Pull, Step::Execute, Step::Deliver]
+            .into_iter()
+            .find(|step| Self::new(self.attempt, *step) == self)
+    }
+
     /// Notes down that this turn is taken, by whoever has the folder's lock.
     pub(super) fn take(self, folder: &Path) -> io::Result<()> {
         let (mark, new) = (folder.join(MARK), folder.join(NEW_MARK));
@@ -68,6 +75,8 @@ mod tests {
         let turns = turns.map(|(attempt, step)| Turn::new(attempt, step));
         assert!(turns.is_sorted_by(|one, next| one < next));
         assert_eq!(Turn::new(1, Check), Turn::new(1, Execute));
+        assert_eq!(Turn::new(3, Check).step(), Some(Execute));
+        assert_eq!(Turn { attempt: 1, step: 7 }.step(), None);
     }
 
     #[test]
