@@ -29,8 +29,8 @@ pub(crate) struct Overlap {
 }
 
 /// Notes that it runs; holds a lock for its job and one for its key, and notes if somebody has them;
-/// leaves a process behind that wants to outlive it, and holds the locks too; does what the prompt's
-/// first line says.
+/// leaves a process behind that wants to outlive it, and holds the locks too; changes a file, at once,
+/// since a stop may come at any moment; does what the prompt's first line says.
 const SCRIPT: &str = r#"
 job=${PWD%/repo} job=${job##*/}
 read -r nap code key
@@ -46,7 +46,8 @@ if [ "$key" != - ]; then
     fi
 fi
 setsid sleep 1000 > /dev/null 2>&1 < /dev/null &
-cat > NEW.md
+cat > "$TMPDIR/NEW.md"
+mv "$TMPDIR/NEW.md" NEW.md
 echo $$ >> "$NOTES/$job.wrote"
 for i in 1 2 3; do echo line $i; done
 sleep "$nap"
