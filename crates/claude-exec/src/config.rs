@@ -30,7 +30,8 @@ pub struct Config {
 impl Config {
     /// Reads `ONESHIFT_WORKSPACE`, `ONESHIFT_AGENT`, `ONESHIFT_AGENT_COMMAND`,
     /// `ONESHIFT_AGENT_ENV`, `ONESHIFT_AGENT_BYPASS_PERMISSIONS`, `ONESHIFT_AGENT_CONFINED`,
-    /// `ONESHIFT_CLAUDE` and the model's credentials; README.md has the table.
+    /// `ONESHIFT_AGENT_HIDDEN`, `ONESHIFT_CLAUDE` and the model's credentials; README.md has the
+    /// table.
     ///
     /// # Errors
     /// When one of them cannot be used, or the workspace cannot be opened.

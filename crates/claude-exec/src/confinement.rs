@@ -41,7 +41,7 @@ pub(crate) struct Confinement {
 }
 
 impl Confinement {
-    /// Reads `ONESHIFT_AGENT_CONFINED`; none where it is off.
+    /// Reads `ONESHIFT_AGENT_CONFINED` and `ONESHIFT_AGENT_HIDDEN`; none where the first is off.
     ///
     /// # Errors
     /// When it is no switch.
@@ -59,8 +59,11 @@ impl Confinement {
             );
         }
         let secrets = SECRETS.iter().filter_map(|name| environment.text(name)).map(PathBuf::from);
-        let secrets = secrets.filter_map(|path| path.canonicalize().ok());
-        Ok(Some(Self { hidden: secrets.chain([workspace.root().to_owned()]).collect() }))
+        let more = environment.text("ONESHIFT_AGENT_HIDDEN").unwrap_or_default();
+        let more = std::env::split_paths(&more).filter(|path| path.is_absolute());
+        // What is not there cannot be read either.
+        let hidden = secrets.chain(more).filter_map(|path| path.canonicalize().ok());
+        Ok(Some(Self { hidden: hidden.chain([workspace.root().to_owned()]).collect() }))
     }
 
     /// The same for one job, which has its own folder and the mirror that its checkout needs.

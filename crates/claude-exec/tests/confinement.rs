@@ -32,6 +32,7 @@ try "lock another job's folder" flock -n "$jobs/another" true
 try "follow a link there" sh -c 'ln -s "$0" link && cat link' "$jobs/another/repo/file"
 try "give the workspace another id" sh -c 'echo x > "$0"' "$workspace/.oneshift-workspace"
 try "read the worker's secret" cat "$SECRET"
+try "read what its operator hides" cat "$HIDDEN/file"
 try "signal a stranger" kill -0 "$STRANGER"
 "#;
 
@@ -57,10 +58,14 @@ async fn probe(confined: &str) -> Vec<String> {
     let secrets = tempfile::tempdir().unwrap();
     let secret = secrets.path().join("cluster_token");
     std::fs::write(&secret, "s3cret").unwrap();
+    let hidden = secrets.path().join("hidden");
+    std::fs::create_dir(&hidden).unwrap();
+    std::fs::write(hidden.join("file"), "s3cret").unwrap();
     let [mirror, other_mirror] = ["0a", "0b"].map(|hex| format!("{}.git", hex.repeat(32)));
     let script = format!(
-        "MIRROR={mirror} OTHER_MIRROR={other_mirror} SECRET={} STRANGER={}\n{PROBE}",
+        "MIRROR={mirror} OTHER_MIRROR={other_mirror} SECRET={} HIDDEN={} STRANGER={}\n{PROBE}",
         secret.display(),
+        hidden.display(),
         stranger.0.id(),
     );
     let scene = Scene::with([
@@ -68,6 +73,7 @@ async fn probe(confined: &str) -> Vec<String> {
         ("ONESHIFT_AGENT_COMMAND", &json!(["sh", "-c", script]).to_string()),
         ("ONESHIFT_AGENT_CONFINED", confined),
         ("ONESHIFT_CLUSTER_TOKEN_FILE", secret.to_str().unwrap()),
+        ("ONESHIFT_AGENT_HIDDEN", &format!("/nowhere:{}", hidden.display())),
     ]);
     let write = |path: &Path, text: &str| {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -108,6 +114,7 @@ async fn a_confined_agent_reaches_its_own_job_and_nobody_elses() {
             "cannot follow a link there",
             "cannot give the workspace another id",
             "cannot read the worker's secret",
+            "cannot read what its operator hides",
             "cannot signal a stranger",
         ]
     );

@@ -92,12 +92,25 @@ impl Surroundings {
             WorkerKind::GitPull => set("ONESHIFT_ALLOW_LOCAL_REPOS", "1".into()),
             WorkerKind::ClaudeExec => {
                 set("ONESHIFT_AGENT_BYPASS_PERMISSIONS", "1".into());
+                set("ONESHIFT_AGENT_HIDDEN", self.hidden_from_agents());
                 if let Some(argv) = &self.agent_command {
                     set("ONESHIFT_AGENT", "command".into());
                     set("ONESHIFT_AGENT_COMMAND", serde_json::json!(argv).to_string().into());
                 }
             }
         }
+    }
+
+    /// What the other services keep, and what the user wants to be hidden, for agents that are
+    /// confined.
+    fn hidden_from_agents(&self) -> OsString {
+        let path = |name| self.config.text(name).map(PathBuf::from);
+        let files = [GIT_CREDENTIALS, CALLERS_TOKENS].into_iter().filter_map(path);
+        let more = self.config.text("ONESHIFT_AGENT_HIDDEN").unwrap_or_default();
+        let all = [self.data.clone()].into_iter().chain(files).chain(std::env::split_paths(&more));
+        // A path with a colon in it cannot be told in such a list.
+        let all = all.filter(|path| std::env::join_paths([path]).is_ok());
+        std::env::join_paths(all).unwrap_or_default()
     }
 }
 
@@ -171,6 +184,13 @@ mod tests {
         assert_eq!(who_has("ONESHIFT_LOG"), Service::ALL);
         assert_eq!(who_has("ONESHIFT_LISTEN"), []);
         assert_eq!(who_has("GIT_PULL_URL"), []);
+    }
+
+    #[test]
+    fn what_other_services_keep_is_hidden_from_confined_agents() {
+        let pairs = [("ONESHIFT_TOKENS_FILE", "/t"), ("ONESHIFT_AGENT_HIDDEN", "/home/me/.ssh")];
+        let variables = environment(CLAUDE_EXEC, pairs);
+        assert_eq!(variables[OsStr::new("ONESHIFT_AGENT_HIDDEN")], "/d:/t:/home/me/.ssh");
     }
 
     #[test]
