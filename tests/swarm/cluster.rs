@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use end_to_end::model::Script;
 use end_to_end::{GitServer, Model};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::engine::Engine;
 use crate::images;
-use crate::jobs::Client;
+use crate::jobs::{Client, Way};
 use crate::network::{FIXTURES, Wire};
+use crate::place::Place;
 
 /// How long the cluster may take to become what a test waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -40,6 +40,27 @@ pub(crate) const IMAGES: [&str; 6] = [
     "ONESHIFT_IMAGE_DOCKER_PROXY",
 ];
 
+/// How callers reach the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// At its node's port, of which there is one: an update stops the old gateway first.
+    ByPort,
+    /// By its name, from a container: an update starts the new gateway first.
+    ByName,
+}
+
+/// A container from which the gateway is called by its name.
+const CALLER: &str = r#"
+version: "3.9"
+services:
+  caller:
+    image: ${ONESHIFT_IMAGE_CLAUDE_EXEC}
+    networks: [front]
+    entrypoint: [sleep, infinity]
+    healthcheck: { disable: true }
+    stop_grace_period: 0s
+"#;
+
 /// The cluster, until it is dropped.
 pub(crate) struct Cluster {
     /// The manager first.
@@ -49,16 +70,17 @@ pub(crate) struct Cluster {
     /// The settings as they were deployed last.
     pub(crate) settings: Vec<(String, String)>,
     token: String,
+    reached: Reached,
     _wire: Wire,
-    pub(crate) folder: TempDir,
+    place: Place,
 }
 
 impl Cluster {
     /// One node with 5, 3 and 3 workers.
     pub(crate) fn start() -> Self {
+        let place = Place::take();
         let wire = Wire::lay();
-        let folder = tempfile::tempdir().expect("there is room for a cluster");
-        let engine = Engine::start(folder.path(), 10);
+        let engine = Engine::new(place.path(), 10);
         engine.network().show_loopback();
         let (git, model) = engine
             .network()
@@ -76,10 +98,12 @@ impl Cluster {
             model,
             settings,
             token: String::new(),
+            reached: Reached::ByPort,
             _wire: wire,
-            folder,
+            place,
         };
         cluster.build_images();
+        cluster.manager().run();
         let printed = cluster.must_deploy(&[]);
         cluster.token = printed.lines().find(|line| line.len() == 64).expect("a token").to_owned();
         cluster
@@ -88,13 +112,10 @@ impl Cluster {
     /// Adds nodes that have the images which run.
     pub(crate) fn add_nodes(&mut self, count: u8) {
         let token = self.manager().ask(&["swarm", "join-token", "--quiet", "worker"]);
-        let format = "{{.Spec.TaskTemplate.ContainerSpec.Image}}";
-        let names = ["oneshift_workflow", "oneshift_git-pull", "oneshift_claude-exec"];
-        let image =
-            |name: &str| self.manager().ask(&["service", "inspect", "--format", format, name]);
-        let images: Vec<_> = names.into_iter().map(image).collect();
+        let images = ["workflow", "git-pull", "claude-exec"].map(|service| self.image_of(service));
         for number in 11..11 + count {
-            let engine = Engine::start(self.folder.path(), number);
+            let engine = Engine::new(self.folder(), number);
+            engine.run();
             images::copy(self.manager(), &engine, &images);
             let manager = format!("{}:2377", self.manager().address);
             let address = engine.address.as_str();
@@ -123,32 +144,50 @@ impl Cluster {
         }
     }
 
-    /// Builds the product's images where there is a network for it, and gives them to the manager.
+    /// Builds the product's images while the manager has a network for it.
     fn build_images(&mut self) {
-        let builder = Engine::start_builder(self.folder.path());
-        images::provide(&builder, self.folder.path());
-        let output = self.script(&builder, &["build"]);
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "deploy-swarm.sh build: {words}");
-        let built = String::from_utf8_lossy(&output.stdout);
-        let mut images: Vec<_> = built.lines().map(str::to_owned).collect();
-        images.push(images::BASE.to_owned());
-        images::copy(&builder, self.manager(), &images);
+        let ids = self.manager().build(|engine| {
+            images::provide(engine, self.folder());
+            let output = self.script(&["build"]);
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "deploy-swarm.sh build: {words}");
+            let built = String::from_utf8_lossy(&output.stdout).into_owned();
+            let id = |image| engine.ask(&["image", "inspect", "--format", "{{.Id}}", image]);
+            built.lines().map(id).collect::<Vec<_>>()
+        });
         // By id from here on: the sources may change while the tests run.
-        for (variable, image) in IMAGES.into_iter().zip(&images) {
-            let id = builder.ask(&["image", "inspect", "--format", "{{.Id}}", image]);
-            self.set(variable, &id);
+        for (variable, id) in IMAGES.into_iter().zip(&ids) {
+            self.set(variable, id);
+        }
+    }
+
+    /// Where the tests' files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// Goes over to another way to the gateway.
+    pub(crate) fn reach(&mut self, reached: Reached) {
+        if self.reached != reached {
+            self.reached = reached;
+            self.must_deploy(&[]);
         }
     }
 
     /// Runs the script.
     pub(crate) fn deploy(&self, arguments: &[&str]) -> Output {
-        let overlays = ["--overlay", "swarm.host-ports.yml", "--overlay", "swarm.small.yml"];
-        self.script(self.manager(), &[&overlays, arguments].concat())
+        let caller = self.folder().join("caller.yml");
+        std::fs::write(&caller, CALLER).expect("the overlay can be written");
+        let overlay = match self.reached {
+            Reached::ByPort => "swarm.host-ports.yml".into(),
+            Reached::ByName => caller.display().to_string(),
+        };
+        let overlays = ["--overlay", &overlay, "--overlay", "swarm.small.yml"];
+        self.script(&[&overlays, arguments].concat())
     }
 
-    fn script(&self, engine: &Engine, arguments: &[&str]) -> Output {
-        let env = self.folder.path().join("env");
+    fn script(&self, arguments: &[&str]) -> Output {
+        let env = self.folder().join("env");
         let mut text = String::new();
         for (name, value) in &self.settings {
             let _ = writeln!(text, "{name}={value}");
@@ -156,7 +195,7 @@ impl Cluster {
         std::fs::write(&env, text).expect("the settings can be written");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests are in a folder");
         let mut script = Command::new(root.join("deploy-swarm.sh"));
-        script.env("DOCKER_HOST", engine.host()).env("DOCKER_BUILDKIT", "0");
+        script.env("DOCKER_HOST", self.manager().host()).env("DOCKER_BUILDKIT", "0");
         script.args(["--env".as_ref(), env.as_os_str()]);
         script.args(["--advertise-addr", &self.manager().address, "--yes"]);
         script.args(arguments).stdin(Stdio::null()).output().expect("the script runs")
@@ -172,7 +211,33 @@ impl Cluster {
 
     /// A caller of the gateway.
     pub(crate) fn client(&self) -> Client<'_> {
-        Client { engine: self.manager(), token: &self.token }
+        let way = match self.reached {
+            Reached::ByPort => Way::Port(self.manager()),
+            Reached::ByName => {
+                let container = self.containers("caller").pop().expect("the caller runs");
+                Way::Name(self.manager().entrance_of(&container))
+            }
+        };
+        Client { token: &self.token, way }
+    }
+
+    /// The containers of a service that run on the first node.
+    pub(crate) fn containers(&self, service: &str) -> Vec<String> {
+        let filter = format!("label=com.docker.swarm.service.name=oneshift_{service}");
+        let found = self.manager().ask(&["ps", "--quiet", "--filter", &filter]);
+        found.lines().map(str::to_owned).collect()
+    }
+
+    /// The image that a service runs.
+    pub(crate) fn image_of(&self, service: &str) -> String {
+        let format = "{{.Spec.TaskTemplate.ContainerSpec.Image}}";
+        self.manager().ask(&[
+            "service",
+            "inspect",
+            "--format",
+            format,
+            &format!("oneshift_{service}"),
+        ])
     }
 
     /// The address of a repository of the tests' git server, for containers.
@@ -180,19 +245,22 @@ impl Cluster {
         reachable(url)
     }
 
-    /// How the services' tasks are, as `docker service ps` shows them.
-    pub(crate) fn tasks(&self, service: &str) -> Vec<Task> {
-        let format = "{{.ID}}|{{.Node}}|{{.DesiredState}}|{{.CurrentState}}|{{.Error}}";
-        let name = format!("oneshift_{service}");
-        let text = self.manager().ask(&["service", "ps", "--no-trunc", "--format", format, &name]);
-        text.lines().map(Task::read).collect()
-    }
-
     /// Waits until the gateway has this many idle workers of a kind.
     pub(crate) fn until_idle(&self, kind: &str, count: u64) {
+        let client = self.client();
         self.until(&format!("{count} {kind} are idle"), || {
-            let health = self.client().get("/health");
+            let health = client.get("/health");
             health.is_some_and(|health: Value| health["workers"][kind]["idle"] == count)
+        });
+    }
+
+    /// Waits until this many agents work.
+    pub(crate) fn until_agents_work(&self, count: u64) {
+        let client = self.client();
+        self.until(&format!("{count} agents work"), || {
+            let health = client.get("/health").unwrap_or_default();
+            let of = |state| health["workers"]["claude-exec"][state].as_u64().unwrap_or_default();
+            of("busy") + of("leased") == count
         });
     }
 
@@ -217,26 +285,4 @@ impl Cluster {
 /// What listens on the first node's loopback, as containers reach it.
 fn reachable(url: &str) -> String {
     url.replace("127.0.0.1", FIXTURES)
-}
-
-/// One container's life, in Swarm's words.
-#[derive(Clone, Debug)]
-pub(crate) struct Task {
-    pub(crate) id: String,
-    pub(crate) node: String,
-    pub(crate) wanted: String,
-    pub(crate) state: String,
-    pub(crate) error: String,
-}
-
-impl Task {
-    fn read(line: &str) -> Self {
-        let mut fields = line.split('|').map(str::to_owned);
-        let mut next = || fields.next().unwrap_or_default();
-        Self { id: next(), node: next(), wanted: next(), state: next(), error: next() }
-    }
-
-    pub(crate) fn runs(&self) -> bool {
-        self.wanted == "Running" && self.state.starts_with("Running")
-    }
 }

@@ -6,12 +6,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use end_to_end::variable;
-use rustix::process::{Pid, Signal, kill_process};
 
-use crate::network::{Namespace, command};
+use crate::machine::Machine;
+use crate::network::{self, Namespace};
 
 /// What a machine needs for these tests.
-const TOOLS: [&str; 6] = ["dockerd", "docker", "iptables", "ip", "nsenter", "debootstrap"];
+const TOOLS: [&str; 11] = [
+    "dockerd",
+    "docker",
+    "iptables",
+    "ip",
+    "nsenter",
+    "unshare",
+    "setpriv",
+    "debootstrap",
+    "curl",
+    "tar",
+    "strip",
+];
 
 /// How long an engine may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,87 +40,123 @@ pub(crate) fn missing() -> Option<String> {
     (!missing.is_empty()).then(|| format!("{} missing", missing.join(", ")))
 }
 
-/// An engine, until it is dropped.
+/// An engine on a machine of its own, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) name: String,
     pub(crate) address: String,
-    network: Option<Namespace>,
-    folder: PathBuf,
     process: Mutex<Option<Child>>,
+    machine: Mutex<Option<Machine>>,
+    network: Namespace,
+    folder: PathBuf,
+}
+
+/// Which network an engine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// That of its node, which is cut off from the world.
+    Node,
+    /// That of the machine that the tests run on; then it has no containers but builds images.
+    World,
 }
 
 impl Engine {
-    /// Starts an engine with the address `10.200.0.<number>` whose files are in `folder`.
-    pub(crate) fn start(folder: &Path, number: u8) -> Self {
+    /// A node with the address `10.200.0.<number>` and files in `folder`. Its engine does not run.
+    pub(crate) fn new(folder: &Path, number: u8) -> Self {
         let name = format!("oneshift-{number}");
-        let network = Some(Namespace::plug_in(&name, number));
+        let network = Namespace::plug_in(&name, number);
         let address = format!("10.200.0.{number}");
-        Self::with(folder, name, address, network)
-    }
-
-    /// Starts an engine that has no containers of its own, but builds images with the machine's own
-    /// network, which the nodes are cut off from.
-    pub(crate) fn start_builder(folder: &Path) -> Self {
-        Self::with(folder, "builder".to_owned(), String::new(), None)
-    }
-
-    fn with(folder: &Path, name: String, address: String, network: Option<Namespace>) -> Self {
         let folder = folder.join(&name);
         std::fs::create_dir_all(&folder).expect("there is room for an engine");
-        let engine = Self { name, address, network, folder, process: Mutex::default() };
-        engine.run();
-        engine
+        std::fs::write(folder.join("config"), "{}").expect("there is room for an engine");
+        let (process, machine) = (Mutex::default(), Mutex::new(Some(Machine::start(&name))));
+        Self { name, address, network, folder, process, machine }
     }
 
     /// The namespace of a node.
     pub(crate) fn network(&self) -> &Namespace {
-        self.network.as_ref().expect("only the builder has none")
+        &self.network
     }
 
     /// Runs the engine; also again after [`Self::stop`].
     pub(crate) fn run(&self) {
+        self.run_in(Place::Node);
+    }
+
+    /// Runs the engine with the network of the tests while images are built.
+    pub(crate) fn build<T>(&self, build: impl FnOnce(&Self) -> T) -> T {
+        self.run_in(Place::World);
+        let built = build(self);
+        self.stop();
+        built
+    }
+
+    fn run_in(&self, place: Place) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.file("log"));
         let log = log.expect("the engine's folder is there");
-        let mut words = vec!["--uts".to_owned(), "sh".to_owned(), "-c".to_owned()];
-        words.push(format!("hostname {}; exec \"$@\"", self.name));
-        words.push("sh".to_owned());
-        match &self.network {
-            Some(network) => words.extend(network.entrance().into_iter().chain(["dockerd".into()])),
-            None => {
-                words.extend(["dockerd", "--bridge=none", "--iptables=false"].map(str::to_owned))
-            }
+        let mut words =
+            lock(&self.machine).get_or_insert_with(|| Machine::start(&self.name)).entrance();
+        let groups = lock(&self.machine).as_ref().map(Machine::groups).expect("it was just made");
+        match place {
+            // The wire has a name server that refuses at once, as good as one that knows nothing.
+            Place::Node => words.extend([
+                self.network.file(),
+                "dockerd".to_owned(),
+                "--dns".to_owned(),
+                network::GATE.to_owned(),
+            ]),
+            Place::World => words.extend(
+                ["dockerd", "--bridge=none", "--iptables=false", "--ip-forward=false"]
+                    .map(str::to_owned),
+            ),
         }
-        words.extend(["--host".to_owned(), self.host()]);
-        for (option, file) in
-            [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")]
-        {
+        words.extend(["--host".to_owned(), self.host(), "--cgroup-parent".to_owned(), groups]);
+        words.extend(["--exec-opt", "native.cgroupdriver=cgroupfs"].map(str::to_owned));
+        for (option, file) in [
+            ("--config-file", "config"),
+            ("--data-root", "data"),
+            ("--exec-root", "exec"),
+            ("--pidfile", "pid"),
+        ] {
             words.extend([option.to_owned(), self.file(file).display().to_string()]);
         }
-        let started = Command::new("unshare")
-            .args(words)
+        let started = Command::new(&words[0])
+            .args(&words[1..])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be opened twice"))
             .stderr(log)
             .spawn();
-        *self.process() = Some(started.expect("unshare runs"));
+        *lock(&self.process) = Some(started.expect("nsenter runs"));
         self.until("the engine answers", || self.docker(&["info"]).status.success());
     }
 
     /// Ends the engine and with it its containers.
     pub(crate) fn stop(&self) {
-        self.end(Signal::TERM);
+        self.end("TERM");
     }
 
-    /// Ends the engine as a machine that crashes would.
+    /// Ends the engine alone, as its own crash would: containers are left to the next one.
     pub(crate) fn kill(&self) {
-        self.end(Signal::KILL);
+        self.end("KILL");
     }
 
-    fn end(&self, signal: Signal) {
-        // `unshare`, the shell and `nsenter` have each become the next: it is the engine itself.
-        let Some(mut process) = self.process().take() else { return };
-        let _ = kill_process(Pid::from_child(&process), signal);
+    /// Ends all that runs on the node, as pulling the plug would.
+    pub(crate) fn crash(&self) {
+        drop(lock(&self.machine).take());
+        self.await_end();
+        // What a machine has in its memory only.
+        let _ = std::fs::remove_dir_all(self.file("exec"));
+    }
+
+    fn end(&self, signal: &str) {
+        if let Some(machine) = lock(&self.machine).as_ref() {
+            machine.signal(signal, &self.file("pid"));
+        }
+        self.await_end();
+    }
+
+    fn await_end(&self) {
+        let Some(mut process) = lock(&self.process).take() else { return };
         self.until("the engine ends", || process.try_wait().is_ok_and(|status| status.is_some()));
         let _ = std::fs::remove_file(self.file("pid"));
     }
@@ -128,6 +176,19 @@ impl Engine {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// The beginning of a command line that runs in a container of this node.
+    pub(crate) fn entrance_of(&self, container: &str) -> Vec<String> {
+        let pid = self.ask(&["inspect", "--format", "{{.State.Pid}}", container]);
+        let mut words = lock(&self.machine).as_ref().map(Machine::entrance).unwrap_or_default();
+        words.extend(["nsenter", "--target", &pid, "--mount", "--net"].map(str::to_owned));
+        words
+    }
+
+    /// The files of a volume on this node.
+    pub(crate) fn volume(&self, name: &str) -> PathBuf {
+        self.file("data/volumes").join(name).join("_data")
+    }
+
     /// Where it listens, as `DOCKER_HOST` wants it.
     pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.file("socket").display())
@@ -135,10 +196,6 @@ impl Engine {
 
     fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
-    }
-
-    fn process(&self) -> MutexGuard<'_, Option<Child>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn until(&self, what: &str, mut is_true: impl FnMut() -> bool) {
@@ -151,18 +208,6 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        // A swarm would start the containers again that are removed.
-        let _ = self.docker(&["swarm", "leave", "--force"]);
-        self.stop();
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let ours = |line: &str| {
-            let place = line.split(' ').nth(1)?;
-            place.starts_with(self.folder.to_str()?).then(|| place.to_owned())
-        };
-        for place in mounts.lines().rev().filter_map(ours) {
-            command("umount", &["--lazy", &place]);
-        }
-    }
+fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -35,11 +35,18 @@ pub(crate) fn provide(engine: &Engine, folder: &Path) {
     import_folder(engine, CLAUDE, &folder.join("claude"));
 }
 
+/// What the slim images of Debian tell dpkg too: to leave documents out, and not to wait for disks.
+const DPKG: &str = "force-unsafe-io
+path-exclude /usr/share/doc/*
+path-exclude /usr/share/man/*
+path-exclude /usr/share/locale/*
+";
+
 /// A minimal Debian as a tar file in the user's cache, made once.
 fn debian() -> PathBuf {
     let home = variable("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
     let cache = home.join(".cache/oneshift");
-    let tar = cache.join("debian-bookworm.tar");
+    let tar = cache.join("debian-bookworm-slim.tar");
     if tar.is_file() {
         return tar;
     }
@@ -47,7 +54,12 @@ fn debian() -> PathBuf {
     let root = tempfile::tempdir().expect("there is room for a Debian");
     let path = root.path().display().to_string();
     command("debootstrap", &["--variant=minbase", "bookworm", &path]);
-    let unfinished = cache.join(format!("debian-bookworm.{}.tar", std::process::id()));
+    let dpkg = root.path().join("etc/dpkg/dpkg.cfg.d/docker");
+    fs::write(dpkg, DPKG).expect("a Debian has dpkg");
+    for folder in ["usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt"] {
+        command("find", &[&format!("{path}/{folder}"), "-type", "f", "-delete"]);
+    }
+    let unfinished = cache.join(format!("debian-bookworm-slim.{}.tar", std::process::id()));
     let name = unfinished.display().to_string();
     command("tar", &["--one-file-system", "-C", &path, "-cf", &name, "."]);
     fs::rename(&unfinished, &tar).expect("a file can be renamed");

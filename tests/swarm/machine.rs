@@ -1,8 +1,10 @@
 //! A machine: processes and mounts of their own, which end with it, and it with the tests.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::network::command;
 
@@ -70,13 +72,12 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        let _ = self.outside.kill();
-        let _ = self.outside.wait();
-        // The kernel ends all that is left before it takes the first process away.
-        let init = PathBuf::from(format!("/proc/{}", self.init));
-        while init.exists() {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+        // The kernel ends all others before it takes the first process away, and `unshare` waits.
+        let init = i32::try_from(self.init).ok().and_then(Pid::from_raw);
+        if init.is_none_or(|init| kill_process(init, Signal::KILL).is_err()) {
+            let _ = self.outside.kill();
         }
+        let _ = self.outside.wait();
     }
 }
 

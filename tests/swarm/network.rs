@@ -8,6 +8,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// The namespace that holds the bridge.
 const WIRE: &str = "oneshift-wire";
 
+/// The bridge's own address, where nobody listens.
+pub(crate) const GATE: &str = "10.200.0.1";
+
 /// Where containers reach what listens on the first node's loopback: the tests' git server and model.
 pub(crate) const FIXTURES: &str = "10.200.0.2";
 
@@ -32,7 +35,7 @@ impl Wire {
         remove(WIRE);
         command("ip", &["netns", "add", WIRE]);
         inside(WIRE, &["ip", "link", "add", "bridge", "type", "bridge"]);
-        inside(WIRE, &["ip", "addr", "add", "10.200.0.1/24", "dev", "bridge"]);
+        inside(WIRE, &["ip", "addr", "add", &format!("{GATE}/24"), "dev", "bridge"]);
         inside(WIRE, &["ip", "link", "set", "bridge", "up"]);
         Self
     }
@@ -63,7 +66,7 @@ impl Namespace {
         inside(name, &["ip", "link", "set", "lo", "up"]);
         inside(name, &["ip", "addr", "add", &format!("10.200.0.{number}/24"), "dev", "eth0"]);
         inside(name, &["ip", "link", "set", "eth0", "up"]);
-        inside(name, &["ip", "route", "add", "default", "via", "10.200.0.1"]);
+        inside(name, &["ip", "route", "add", "default", "via", GATE]);
         inside(name, &["sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1"]);
         Self { name: name.to_owned(), port }
     }
@@ -87,7 +90,12 @@ impl Namespace {
 
     /// The beginning of a command line that runs in this namespace.
     pub(crate) fn entrance(&self) -> [String; 2] {
-        ["nsenter".to_owned(), format!("--net=/run/netns/{}", self.name)]
+        ["nsenter".to_owned(), self.file()]
+    }
+
+    /// The word that tells `nsenter` of this namespace.
+    pub(crate) fn file(&self) -> String {
+        format!("--net=/run/netns/{}", self.name)
     }
 
     /// Does something on a thread whose sockets, and those of threads that it starts, belong here.

@@ -3,6 +3,7 @@
 mod deaths;
 mod nodes;
 mod one_node;
+mod scaling;
 mod turnaround;
 mod updates;
 
@@ -18,13 +19,16 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("an_agents_container_gives_it_no_rights", one_node::no_rights),
     ("images_are_small_and_say_what_they_are", one_node::images),
     ("a_worker_is_replaced_as_fast_as_an_empty_container", turnaround::beside_an_empty_container),
-    ("a_rolling_update_loses_no_job", updates::rolling_update),
-    ("an_update_of_the_gateway_refuses_nobody", updates::gateway_start_first),
+    ("many_jobs_at_once_all_complete", turnaround::throughput),
+    ("restarts_after_jobs_and_after_crashes_are_counted_apart", scaling::restarts),
+    ("replicas_come_and_go_by_order", scaling::by_order),
+    ("replicas_come_and_go_with_a_burst", scaling::by_demand),
+    ("killed_containers_and_a_killed_engine_lose_and_double_no_job", deaths::under_load),
+    ("fifty_workers_that_end_at_once_refuse_no_job", deaths::restart_storm),
+    ("a_rolling_update_refuses_nobody_and_loses_no_job", updates::rolling_update),
     ("a_bad_image_is_taken_back", updates::bad_image),
     ("the_clusters_token_changes_without_a_gap", updates::rotated_token),
-    ("killed_containers_and_a_restarted_engine_lose_no_job", deaths::under_load),
-    ("fifty_workers_that_end_at_once_refuse_no_job", deaths::restart_storm),
     ("the_steps_of_a_job_stay_on_its_node", nodes::stay_together),
     ("a_drained_node_finishes_its_jobs", nodes::drained),
-    ("a_node_that_is_cut_off_loses_only_its_own_jobs", nodes::cut_off),
+    ("nodes_that_are_lost_lose_only_their_own_jobs", nodes::lost),
 ];

@@ -1,21 +1,18 @@
 //! Several nodes, each with a workspace of its own.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
-
-use end_to_end::sse::{Frame, assert_complete};
-use serde_json::Value;
 
 use super::one_node::repository;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Reached};
 use crate::jobs::job;
 use crate::network::Link;
 
-/// Tells in which workspace the agent works, then works for some seconds.
-const SCRIPT: &str = "cat /workspace/.oneshift-workspace; sleep 4; date > date";
+/// Works for some seconds.
+const SCRIPT: &str = "sleep 4; date > date";
 
 /// Brings the cluster to three nodes, and spreads the workers over them.
 fn three_nodes(cluster: &mut Cluster) {
+    cluster.reach(Reached::ByPort);
     if cluster.engines.len() == 1 {
         cluster.add_nodes(2);
         cluster.set("ONESHIFT_IMAGES_ARE_EVERYWHERE", "1");
@@ -28,37 +25,44 @@ fn three_nodes(cluster: &mut Cluster) {
     }
 }
 
-fn workspace(frames: &[Frame]) -> String {
-    let mut outputs = frames.iter().filter(|frame| frame.event == "output").map(Frame::json);
-    let said: Value =
-        outputs.find(|data| data["stream"] == "stdout").expect("the agent says where it is");
-    said["text"].as_str().expect("a text").trim().to_owned()
+/// The nodes that have a folder of the job.
+fn nodes_of(cluster: &Cluster, id: &str) -> Vec<String> {
+    let has_folder = |engine: &&crate::engine::Engine| {
+        engine.volume("oneshift_workspace").join("jobs").join(id).is_dir()
+    };
+    cluster.engines.iter().filter(has_folder).map(|engine| engine.name.clone()).collect()
+}
+
+/// Submits jobs, and waits until their agents work.
+fn working(cluster: &Cluster, request: &serde_json::Value, count: u64) -> Vec<String> {
+    let client = cluster.client();
+    let ids = (0..count).map(|_| client.submit(request)).collect();
+    cluster.until_agents_work(count);
+    ids
 }
 
 pub(crate) fn stay_together(cluster: &mut Cluster) {
     three_nodes(cluster);
     let url = repository(cluster, "spread");
-    let request = job(&url, SCRIPT);
-    let streams: Vec<_> = (0..9).map(|_| cluster.client().run(&request)).collect();
-    let mut workspaces = BTreeSet::new();
-    for stream in streams {
-        let frames = stream.frames();
-        let outcome = assert_complete(&frames)["outcome"].clone();
+    let ids: Vec<_> = (0..9).map(|_| cluster.client().submit(&job(&url, SCRIPT))).collect();
+    let mut used = BTreeSet::new();
+    for id in ids {
+        let outcome = cluster.client().events(&id).outcome();
         assert_eq!(outcome["state"], "completed", "{outcome}");
-        workspaces.insert(workspace(&frames));
+        let nodes = nodes_of(cluster, &id);
+        assert_eq!(nodes.len(), 1, "job {id} was on {nodes:?}");
+        used.extend(nodes);
     }
-    assert!(workspaces.len() > 1, "jobs ran on one node only: {workspaces:?}");
+    assert!(used.len() > 1, "jobs ran on one node only: {used:?}");
 }
 
 pub(crate) fn drained(cluster: &mut Cluster) {
     three_nodes(cluster);
     let url = repository(cluster, "drained");
-    let ids: Vec<_> = (0..5).map(|_| cluster.client().submit(&job(&url, SCRIPT))).collect();
-    cluster.until("all run", || {
-        ids.iter().all(|id| cluster.client().state(id).as_deref() == Some("running"))
-    });
-    std::thread::sleep(Duration::from_secs(1));
-    let node = cluster.engines[1].name.clone();
+    let ids = working(cluster, &job(&url, SCRIPT), 5);
+    let nodes = ids.iter().flat_map(|id| nodes_of(cluster, id));
+    let node = nodes.max().expect("each job is somewhere");
+    assert_ne!(node, cluster.manager().name, "five agents are on several nodes");
     cluster.manager().ask(&["node", "update", "--availability", "drain", &node]);
     for id in ids {
         let outcome = cluster.client().events(&id).outcome();
@@ -67,27 +71,32 @@ pub(crate) fn drained(cluster: &mut Cluster) {
     let left = |cluster: &Cluster| {
         let tasks =
             ["workflow", "git-pull", "claude-exec"].into_iter().flat_map(|s| cluster.tasks(s));
-        tasks.filter(|task| task.node == node && task.runs()).count()
+        tasks.filter(|task| task.node == node && task.state.starts_with("Running")).count()
     };
     cluster.until("nobody works on the drained node", || left(cluster) == 0);
     cluster.manager().ask(&["node", "update", "--availability", "active", &node]);
 }
 
-pub(crate) fn cut_off(cluster: &mut Cluster) {
+/// One node is cut off from the others, one loses its power.
+pub(crate) fn lost(cluster: &mut Cluster) {
     three_nodes(cluster);
-    let url = repository(cluster, "cut");
+    let url = repository(cluster, "lost");
     let mut request = job(&url, SCRIPT);
-    request["retries"] = 3.into();
-    let ids: Vec<_> = (0..5).map(|_| cluster.client().submit(&request)).collect();
-    cluster.until("all run", || {
-        ids.iter().all(|id| cluster.client().state(id).as_deref() == Some("running"))
-    });
-    std::thread::sleep(Duration::from_secs(1));
+    let once = working(cluster, &request, 3);
+    request["retries"] = 5.into();
+    let ids: Vec<_> = (0..3).map(|_| cluster.client().submit(&request)).collect();
     cluster.engines[2].network().set_connected(Link::Out);
-    cluster.engines[1].kill();
+    cluster.engines[1].crash();
     for id in &ids {
         let outcome = cluster.client().events(id).outcome();
         assert_eq!(outcome["state"], "completed", "job {id}: {outcome}");
+    }
+    for id in &once {
+        let outcome = cluster.client().events(id).outcome();
+        let nodes = nodes_of(cluster, id);
+        let is_lost = outcome["reason"] == "worker_lost";
+        assert!(outcome["state"] == "completed" || is_lost, "job {id}: {outcome}");
+        assert_eq!(nodes.len(), 1, "it was not run elsewhere: {outcome}");
     }
     cluster.engines[1].run();
     cluster.engines[2].network().set_connected(Link::In);

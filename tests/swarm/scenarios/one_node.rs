@@ -35,7 +35,7 @@ pub(crate) fn ten_curls(cluster: &mut Cluster) {
     assert_eq!(different.len(), 10, "each job had a container of its own: {hosts:?}");
     cluster.until_at_full_strength();
     for service in ["workflow", "git-pull", "claude-exec"] {
-        let crashed = |task: &crate::cluster::Task| !task.error.is_empty();
+        let crashed = |task: &crate::tasks::Task| !task.error.is_empty();
         let crashed: Vec<_> = cluster.tasks(service).into_iter().filter(crashed).collect();
         assert!(crashed.is_empty(), "{crashed:?}");
     }
@@ -63,10 +63,11 @@ pub(crate) fn no_rights(cluster: &mut Cluster) {
         touch /usr/local/bin/x 2>/dev/null && hole root file system
         touch /workspace/cache/x 2>/dev/null && hole cache
         for mirror in /workspace/cache/*.git; do touch "$mirror/HEAD" 2>/dev/null && hole mirror; done
-        cat /run/secrets/git_credentials 2>/dev/null && hole git credentials
-        cat /run/secrets/tokens 2>/dev/null && hole tokens
+        for secret in /run/secrets/*; do cat "$secret" >/dev/null 2>&1 && hole "$secret"; done
+        for job in /workspace/jobs/*/repo; do [ "$job" -ef . ] || { ls "$job" >/dev/null 2>&1 && hole "$job"; }; done
         env | grep -i -E 'token|sk-ant' && hole environment
         [ -e /var/run/docker.sock ] && hole docker socket
+        echo tried "everything"
         echo done > tried
     "#;
     let frames = cluster.client().run(&job(&url, &script.replace("\n        ", "\n"))).frames();
@@ -75,6 +76,7 @@ pub(crate) fn no_rights(cluster: &mut Cluster) {
     let words: Vec<_> = frames.iter().map(|frame| frame.data.as_str()).collect();
     let holes: Vec<_> = words.iter().filter(|words| words.contains("HOLE: ")).collect();
     assert!(holes.is_empty(), "{holes:#?}");
+    assert!(words.iter().any(|words| words.contains("tried everything")), "{words:#?}");
 }
 
 /// The bounds that docs/swarm.md names, in MB; those of the agent's image are mostly its tools.
@@ -84,9 +86,7 @@ const SIZES: [(&str, u64); 4] =
 #[allow(clippy::print_stdout, reason = "the figures of docs/swarm.md")]
 pub(crate) fn images(cluster: &mut Cluster) {
     for (service, bound) in SIZES {
-        let format = "{{.Spec.TaskTemplate.ContainerSpec.Image}}";
-        let name = format!("oneshift_{service}");
-        let image = cluster.manager().ask(&["service", "inspect", "--format", format, &name]);
+        let image = cluster.image_of(service);
         assert!(image.starts_with("sha256:"), "{service} runs {image}, which a tag could change");
         let inspect =
             |format: &str| cluster.manager().ask(&["image", "inspect", "--format", format, &image]);
