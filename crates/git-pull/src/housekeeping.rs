@@ -33,14 +33,14 @@ pub(crate) struct Limits {
     /// How long a job's folder stays after its last step.
     pub(crate) retention: Duration,
     /// How large all jobs' folders together may be; those of jobs that go on stay anyhow.
-    pub(crate) jobs_bytes: u64,
+    pub(crate) jobs_bytes: Option<u64>,
     /// How large all mirrors together may be; those that a job still borrows from stay anyhow.
     pub(crate) cache_bytes: u64,
 }
 
 impl Limits {
-    /// Reads `ONESHIFT_RETENTION_HOURS` (72; 0.5 is half an hour), `ONESHIFT_JOBS_MAX_BYTES` (50 GiB)
-    /// and `ONESHIFT_CACHE_MAX_BYTES` (20 GiB).
+    /// Reads `ONESHIFT_RETENTION_HOURS` (72; 0.5 is half an hour), `ONESHIFT_JOBS_MAX_BYTES` (50 GiB
+    /// or half of the disk, whatever is less) and `ONESHIFT_CACHE_MAX_BYTES` (20 GiB).
     pub(crate) fn read(environment: &Environment) -> Result<Self, ConfigError> {
         const RETENTION: &str = "ONESHIFT_RETENTION_HOURS";
         let hours: f64 = environment.number(RETENTION, 72.0)?;
@@ -48,9 +48,12 @@ impl Limits {
         let retention = retention.filter(|retention| !retention.is_zero()).ok_or_else(|| {
             ConfigError::new(RETENTION, format!("is {hours}; use a number above 0, such as 0.5"))
         })?;
+        const JOBS: &str = "ONESHIFT_JOBS_MAX_BYTES";
+        let is_set = environment.text(JOBS).is_some();
+        let jobs_bytes = is_set.then(|| environment.number(JOBS, 0)).transpose()?;
         Ok(Self {
             retention,
-            jobs_bytes: environment.number("ONESHIFT_JOBS_MAX_BYTES", 50 << 30)?,
+            jobs_bytes,
             cache_bytes: environment.number("ONESHIFT_CACHE_MAX_BYTES", 20 << 30)?,
         })
     }
@@ -75,11 +78,19 @@ pub(crate) fn tidy(workspace: &Workspace, limits: Limits, now: SystemTime) -> Re
     let Some(_lock) = Lock::try_now(&lock_path(workspace))? else { return Ok(()) };
     let tidy = || {
         jobs::remove_old(workspace, limits.retention, now)?;
-        jobs::shrink(workspace, limits.jobs_bytes, now)?;
+        let jobs_bytes = limits.jobs_bytes.unwrap_or_else(|| usual_jobs_bytes(&workspace.jobs()));
+        jobs::shrink(workspace, jobs_bytes, now)?;
         remove_litter(&workspace.cache(), now)
     };
     tidy().map_err(Fault::io("remove what is old"))?;
     shrink(workspace, limits.cache_bytes)
+}
+
+/// Jobs' folders must never fill the disk, on which the mirrors are as well.
+fn usual_jobs_bytes(jobs: &Path) -> u64 {
+    const MOST: u64 = 50 << 30;
+    let disk = rustix::fs::statvfs(jobs).map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    disk.map_or(MOST, |bytes| MOST.min(bytes / 2))
 }
 
 /// The file that is locked meanwhile; it holds a note about the clock.
@@ -181,7 +192,7 @@ mod tests {
     use crate::testing::{Pulled, Site};
 
     fn limits(cache_bytes: u64) -> Limits {
-        Limits { retention: 72 * HOUR, jobs_bytes: u64::MAX, cache_bytes }
+        Limits { retention: 72 * HOUR, jobs_bytes: None, cache_bytes }
     }
 
     /// Pulls a new repository of 100 kB.
