@@ -30,6 +30,16 @@ pub(crate) struct Pulled {
     pub(crate) checkout: PathBuf,
 }
 
+/// Looks again and again until it is so. A lock may be taken for a moment although nobody has it:
+/// another test starts a program, which has a copy of it until it has begun.
+pub(crate) fn soon(mut look: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !look() {
+        assert!(std::time::Instant::now() < deadline, "what the test waits for never came");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 impl Site {
     /// A workspace whose operator allows local repositories.
     pub(crate) fn new() -> Self {

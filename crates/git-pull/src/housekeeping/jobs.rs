@@ -105,6 +105,7 @@ mod tests {
     use service::one_shot::Job;
 
     use super::*;
+    use crate::testing::soon;
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -135,8 +136,13 @@ mod tests {
             left
         }
 
-        fn shrink(&self, max_bytes: u64, later: Duration) {
-            shrink(&self.workspace, max_bytes, SystemTime::now() + later).unwrap();
+        /// What is left after making room, which is as much in the end.
+        fn shrinks_to(&self, count: usize, max_bytes: u64, later: Duration) -> Vec<JobId> {
+            soon(|| {
+                shrink(&self.workspace, max_bytes, SystemTime::now() + later).unwrap();
+                self.left().len() <= count
+            });
+            self.left()
         }
     }
 
@@ -148,12 +154,9 @@ mod tests {
             jobs.push(site.job(Step::Deliver).await);
         }
         jobs.sort();
-        site.shrink(4_500_000, HOUR);
-        assert_eq!(site.left(), jobs);
-        site.shrink(2_500_000, HOUR);
-        assert_eq!(site.left().len(), 2);
-        site.shrink(0, HOUR);
-        assert!(site.left().is_empty());
+        assert_eq!(site.shrinks_to(4, 4_500_000, HOUR), jobs);
+        assert_eq!(site.shrinks_to(2, 2_500_000, HOUR).len(), 2);
+        site.shrinks_to(0, 0, HOUR);
     }
 
     #[tokio::test]
@@ -164,17 +167,19 @@ mod tests {
         let delivered = site.job(Step::Deliver).await;
         let mut all = vec![pulled, executed, delivered];
         all.sort();
-        site.shrink(0, Duration::from_secs(30));
-        assert_eq!(site.left(), all);
-        let lock = site.workspace.try_lock_job(delivered).unwrap().unwrap();
-        site.shrink(0, HOUR / 2);
-        assert_eq!(site.left(), all);
+        assert_eq!(site.shrinks_to(3, 0, Duration::from_secs(30)), all);
+        assert!(!site.shrinks_to(2, 0, HOUR / 2).contains(&delivered));
+        assert_eq!(site.shrinks_to(1, 0, 2 * HOUR), [pulled]);
+        site.shrinks_to(0, 0, 25 * HOUR);
+    }
+
+    #[tokio::test]
+    async fn a_job_in_which_a_step_works_stays_however_little_room_there_is() {
+        let site = Site::new();
+        let job = Job::detached();
+        let lock = site.workspace.lock_job(&job, Step::Deliver).await.unwrap();
+        assert_eq!(site.shrinks_to(1, 0, HOUR), [job.id()]);
         drop(lock);
-        site.shrink(0, HOUR / 2);
-        assert!(!site.left().contains(&delivered));
-        site.shrink(0, 2 * HOUR);
-        assert_eq!(site.left(), [pulled]);
-        site.shrink(0, 25 * HOUR);
-        assert!(site.left().is_empty());
+        site.shrinks_to(0, 0, HOUR);
     }
 }

@@ -285,7 +285,7 @@ mod tests {
         let late = workspace.lock_job(&first, Step::Pull).await.unwrap_err();
         assert_eq!((late.reason, late.retryable), (Some(Reason::Superseded), false));
         drop(workspace.lock_job(&first, Step::Execute).await.unwrap());
-        let patience = Duration::ZERO;
+        let patience = Duration::from_secs(10);
         let read = workspace.lock_job_to_read(&first, Step::Deliver, patience).await.unwrap();
         assert!(read.is_some());
         drop(read);

@@ -8,7 +8,7 @@ use service::protocol::event::StepState;
 use service::protocol::{JobId, Payload, Reason, State};
 
 use super::server_with_demo;
-use crate::testing::{Site, notices};
+use crate::testing::{Site, notices, soon};
 
 #[test]
 fn a_public_repository_is_checked_out_clean() {
@@ -364,7 +364,11 @@ fn a_pull_leaves_the_checkout_alone_while_an_earlier_attempt_works_in_it() {
     first.commit();
     let (id, mark) = (first.job.id(), first.checkout.join("of-the-first-attempt"));
     std::fs::write(&mark, "").unwrap();
-    let lock = site.settings.workspace.try_lock_job(id).unwrap().unwrap();
+    let mut lock = None;
+    soon(|| {
+        lock = site.settings.workspace.try_lock_job(id).unwrap();
+        lock.is_some()
+    });
     let job = Job::detached_as(id);
     let second = std::thread::scope(|scope| {
         let second = scope.spawn(|| site.pull_as(&url, "", job.clone()));
