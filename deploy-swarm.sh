@@ -147,6 +147,6 @@ read_settings
 case $command in
     deploy) deploy ;;
     build) build ;;
-    rollback) since=$(now); check_swarm; roll_back; converge "$since" ;;
+    rollback) since=$(now); check_swarm; roll_back; converge "$since" || fail "the rollback failed" ;;
     down) down ;;
 esac

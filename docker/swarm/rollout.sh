@@ -64,10 +64,11 @@ service_state() {
             *-paused | *-rollback_*) wanted=failed ;;
         esac
     fi
+    # Swarm may forget a task between the two questions.
     # shellcheck disable=SC2046 # one word for each task
-    docker inspect --type task --format \
+    { docker inspect --type task --format \
         '{{.ID}} {{.Slot}} {{.CreatedAt.UTC.Format "2006-01-02T15:04:05.000000000"}} {{.DesiredState}} {{.Status.State}}' \
-        $(docker service ps --no-trunc --quiet "$service") 2>/dev/null \
+        $(docker service ps --no-trunc --quiet "$service") 2>/dev/null || true; } \
         | awk -v wanted="$wanted" -v since="$since" '
             $4 == "running" && $5 == "running" || $5 == "complete" && $3 > since { up[$2] }
             ($5 == "failed" || $5 == "rejected") && $3 > since { failures++; failed = $1 }
