@@ -1,14 +1,13 @@
 //! Oneshift as the script deploys it.
 
-use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use end_to_end::model::Script;
 use end_to_end::{GitServer, Model};
 use serde_json::Value;
 
+use crate::deploy::Reached;
 use crate::engine::Engine;
 use crate::images;
 use crate::jobs::{Client, Way};
@@ -40,27 +39,6 @@ pub(crate) const IMAGES: [&str; 6] = [
     "ONESHIFT_IMAGE_DOCKER_PROXY",
 ];
 
-/// How callers reach the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reached {
-    /// At its node's port, of which there is one: an update stops the old gateway first.
-    ByPort,
-    /// By its name, from a container: an update starts the new gateway first.
-    ByName,
-}
-
-/// A container from which the gateway is called by its name.
-const CALLER: &str = r#"
-version: "3.9"
-services:
-  caller:
-    image: ${ONESHIFT_IMAGE_CLAUDE_EXEC}
-    networks: [front]
-    entrypoint: [sleep, infinity]
-    healthcheck: { disable: true }
-    stop_grace_period: 0s
-"#;
-
 /// The cluster, until it is dropped.
 pub(crate) struct Cluster {
     /// The manager first.
@@ -70,7 +48,7 @@ pub(crate) struct Cluster {
     /// The settings as they were deployed last.
     pub(crate) settings: Vec<(String, String)>,
     token: String,
-    reached: Reached,
+    pub(crate) reached: Reached,
     _wire: Wire,
     place: Place,
 }
@@ -136,14 +114,6 @@ impl Cluster {
         &self.engines[0]
     }
 
-    /// Changes a setting for the next deployment.
-    pub(crate) fn set(&mut self, name: &str, value: &str) {
-        self.settings.retain(|(other, _)| other != name);
-        if !value.is_empty() {
-            self.settings.push((name.to_owned(), value.to_owned()));
-        }
-    }
-
     /// Builds the product's images while the manager has a network for it.
     fn build_images(&mut self) {
         let ids = self.manager().build(|engine| {
@@ -164,49 +134,6 @@ impl Cluster {
     /// Where the tests' files are.
     pub(crate) fn folder(&self) -> &Path {
         self.place.path()
-    }
-
-    /// Goes over to another way to the gateway.
-    pub(crate) fn reach(&mut self, reached: Reached) {
-        if self.reached != reached {
-            self.reached = reached;
-            self.must_deploy(&[]);
-        }
-    }
-
-    /// Runs the script.
-    pub(crate) fn deploy(&self, arguments: &[&str]) -> Output {
-        let caller = self.folder().join("caller.yml");
-        std::fs::write(&caller, CALLER).expect("the overlay can be written");
-        let overlay = match self.reached {
-            Reached::ByPort => "swarm.host-ports.yml".into(),
-            Reached::ByName => caller.display().to_string(),
-        };
-        let overlays = ["--overlay", &overlay, "--overlay", "swarm.small.yml"];
-        self.script(&[&overlays, arguments].concat())
-    }
-
-    fn script(&self, arguments: &[&str]) -> Output {
-        let env = self.folder().join("env");
-        let mut text = String::new();
-        for (name, value) in &self.settings {
-            let _ = writeln!(text, "{name}={value}");
-        }
-        std::fs::write(&env, text).expect("the settings can be written");
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests are in a folder");
-        let mut script = Command::new(root.join("deploy-swarm.sh"));
-        script.env("DOCKER_HOST", self.manager().host()).env("DOCKER_BUILDKIT", "0");
-        script.args(["--env".as_ref(), env.as_os_str()]);
-        script.args(["--advertise-addr", &self.manager().address, "--yes"]);
-        script.args(arguments).stdin(Stdio::null()).output().expect("the script runs")
-    }
-
-    /// Runs the script, which must succeed; returns what it prints for programs.
-    pub(crate) fn must_deploy(&self, arguments: &[&str]) -> String {
-        let output = self.deploy(arguments);
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "deploy-swarm.sh {arguments:?}: {words}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// A caller of the gateway.

@@ -6,6 +6,7 @@
 //! test that fails takes it down as well, and the next one begins with another.
 
 mod cluster;
+mod deploy;
 mod engine;
 mod images;
 mod jobs;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::one_node::repository;
-use crate::cluster::{Cluster, Reached};
+use crate::cluster::Cluster;
+use crate::deploy::Reached;
 use crate::jobs::job;
 
 /// How many jobs there are, every other one with retries.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::one_node::repository;
-use crate::cluster::{Cluster, Reached};
+use crate::cluster::Cluster;
+use crate::deploy::Reached;
 use crate::jobs::job;
 use crate::network::Link;
 

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::one_node::repository;
-use crate::cluster::{Cluster, Reached};
+use crate::cluster::Cluster;
+use crate::deploy::Reached;
 use crate::jobs::job;
 
 /// What the operator told the gateway of a service.

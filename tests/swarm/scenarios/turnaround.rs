@@ -6,7 +6,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::one_node::repository;
-use crate::cluster::{Cluster, Reached};
+use crate::cluster::Cluster;
+use crate::deploy::Reached;
 use crate::images;
 use crate::jobs::job;
 

@@ -1,12 +1,14 @@
 //! Deployments while jobs run.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::one_node::repository;
-use crate::cluster::{Cluster, IMAGES, Reached};
+use crate::cluster::{Cluster, IMAGES};
+use crate::deploy::Reached;
 use crate::jobs::job;
 use crate::tasks::Task;
 
@@ -28,9 +30,10 @@ fn under_load(cluster: &Cluster, url: &str, act: impl FnOnce(&Cluster)) -> usize
             }
             submitted
         });
-        act(cluster);
+        let acted = catch_unwind(AssertUnwindSafe(|| act(cluster)));
         is_over.store(true, Ordering::Relaxed);
-        submitting.join().expect("nothing is asserted there")
+        let submitted = submitting.join().expect("nothing is asserted there");
+        acted.map_or_else(|panic| resume_unwind(panic), |()| submitted)
     });
     let refused: Vec<_> = submitted.iter().filter_map(|answer| answer.as_ref().err()).collect();
     assert!(refused.is_empty(), "of {}: {refused:#?}", submitted.len());
