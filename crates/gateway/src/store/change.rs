@@ -94,13 +94,14 @@ impl Change {
         if matches!(self.transition, Transition::Wait) && !before.is_queued {
             return Ok((Changed { was_open: true, ..Changed::default() }, None));
         }
-        let pieces = self.write_pieces(connection, before.pieces)?;
+        let before = self.begin_run(connection, before)?;
+        let pieces = self.write_pieces(connection, before)?;
         let mut changed = Changed { was_open: true, ..Changed::default() };
         let ending = self.ending(connection, before, pieces)?;
         if let Some(outcome) = &ending {
             changed.has_wiped = end(connection, self.job.row, outcome)?;
         } else {
-            self.transit(connection, pieces, &mut changed)?;
+            self.transit(connection, &mut changed)?;
         }
         let is_end = ending.is_some();
         let chunk = self.write_events(connection, before, ending, max_event_bytes)?;
@@ -139,14 +140,35 @@ impl Change {
         Ok(Some(chunk))
     }
 
-    fn write_pieces(&self, connection: &Connection, before: i64) -> rusqlite::Result<i64> {
+    /// Lets go of what earlier attempts have left as soon as this one's agent has begun, or has
+    /// left something: until then that is what the job has to show.
+    fn begin_run(&self, connection: &Connection, before: Before) -> rusqlite::Result<Before> {
+        let begins = match &self.transition {
+            Transition::AgentStarted { .. } => true,
+            Transition::End(outcome) if outcome.durations.execute_ms.is_some() => true,
+            _ => !self.pieces.is_empty(),
+        };
+        if !begins || before.has_agent_started || before.is_queued {
+            return Ok(before);
+        }
+        let row = self.job.row;
+        let sql = "UPDATE jobs SET agent_started = 1, last_outcome = NULL, pieces = 0
+                   WHERE row = ?";
+        connection.prepare_cached(sql)?.execute([row])?;
+        if before.pieces > 0 {
+            drop_pieces(connection, row)?;
+        }
+        Ok(Before { has_agent_started: true, pieces: 0, ..before })
+    }
+
+    fn write_pieces(&self, connection: &Connection, before: Before) -> rusqlite::Result<i64> {
         let row = self.job.row;
         if let Some(upstream) = self.upstream {
             let sql = "UPDATE jobs SET upstream = ? WHERE row = ?";
             connection.prepare_cached(sql)?.execute(params![signed(upstream), row])?;
         }
-        let mut count = before;
-        if self.drops_pieces && count > 0 {
+        let mut count = before.pieces;
+        if self.drops_pieces && before.has_agent_started && count > 0 {
             drop_pieces(connection, row)?;
             count = 0;
         }
@@ -155,7 +177,7 @@ impl Change {
             let sql = "INSERT INTO patches (job, piece, bytes) VALUES (?, ?, ?)";
             connection.prepare_cached(sql)?.execute(params![row, count, bytes])?;
         }
-        if count != before {
+        if count != before.pieces {
             let sql = "UPDATE jobs SET pieces = ? WHERE row = ?";
             connection.prepare_cached(sql)?.execute([count, row])?;
         }
@@ -171,19 +193,14 @@ impl Change {
     ) -> rusqlite::Result<Option<Outcome>> {
         let Transition::End(outcome) = &self.transition else { return Ok(None) };
         let mut outcome = (**outcome).clone();
-        if before.is_queued {
+        if before.is_queued || !before.has_agent_started {
             outcome = after_attempts(connection, self.job.row, outcome)?;
         }
         outcome.patch = (pieces > 0).then(|| format!("/api/jobs/{}/patch", self.job.id));
         Ok(Some(outcome))
     }
 
-    fn transit(
-        &self,
-        connection: &Connection,
-        pieces: i64,
-        changed: &mut Changed,
-    ) -> rusqlite::Result<()> {
+    fn transit(&self, connection: &Connection, changed: &mut Changed) -> rusqlite::Result<()> {
         let row = self.job.row;
         let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
             connection.prepare_cached(sql)?.execute(values)
@@ -193,11 +210,8 @@ impl Change {
             Transition::Take { attempt, worker } => {
                 let sql = "UPDATE jobs SET state = 'running', attempt = ?, worker = ?,
                            upstream = 0, agent_started = 0, workspace = NULL,
-                           last_outcome = NULL, started_at = NULL, pieces = 0 WHERE row = ?";
+                           started_at = NULL WHERE row = ?";
                 run(sql, params![attempt, worker.to_string(), row])?;
-                if pieces > 0 {
-                    drop_pieces(connection, row)?;
-                }
                 changed.request = Some(request(connection, row)?);
             }
             Transition::Start => {
@@ -211,7 +225,9 @@ impl Change {
             }
             Transition::Requeue { attempt, retries_used, pause, outcome } => {
                 let sql = "UPDATE jobs SET state = 'queued', attempt = ?, retries_used = ?,
-                           not_before = ?, last_outcome = ?, worker = NULL WHERE row = ?";
+                           not_before = ?, worker = NULL, last_outcome =
+                           CASE WHEN agent_started THEN ?4 ELSE coalesce(last_outcome, ?4) END
+                           WHERE row = ?";
                 let not_before = (!pause.is_zero()).then(|| (now() + *pause).as_millisecond());
                 let outcome = outcome.as_deref().map(json);
                 run(sql, params![attempt, retries_used, not_before, outcome, row])?;
@@ -231,21 +247,23 @@ struct Before {
     last_event: u64,
     pieces: i64,
     is_queued: bool,
+    has_agent_started: bool,
     bytes: u64,
     is_truncated: bool,
 }
 
 impl Before {
     fn read(connection: &Connection, row: i64) -> rusqlite::Result<Option<Self>> {
-        let sql = "SELECT last_event, pieces, state = 'queued', event_bytes, is_truncated FROM jobs
-                   WHERE row = ? AND state IN ('queued', 'running')";
+        let sql = "SELECT last_event, pieces, state = 'queued', agent_started, event_bytes,
+                   is_truncated FROM jobs WHERE row = ? AND state IN ('queued', 'running')";
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Self {
                 last_event: unsigned(row.get(0)?),
                 pieces: row.get(1)?,
                 is_queued: row.get(2)?,
-                bytes: unsigned(row.get(3)?),
-                is_truncated: row.get(4)?,
+                has_agent_started: row.get(3)?,
+                bytes: unsigned(row.get(4)?),
+                is_truncated: row.get(5)?,
             })
         };
         connection.prepare_cached(sql)?.query_row([row], read).optional()
@@ -293,7 +311,8 @@ fn end(connection: &Connection, row: i64, outcome: &Outcome) -> rusqlite::Result
     Ok(connection.prepare_cached(sql)?.execute([row])? > 0)
 }
 
-/// The end of a job that waited for another attempt: with all that its last one has to show.
+/// The end of a job that waited for another attempt, or whose agent had not begun in it: with all
+/// that the one before has to show.
 fn after_attempts(connection: &Connection, row: i64, end: Outcome) -> rusqlite::Result<Outcome> {
     let sql = "SELECT last_outcome FROM jobs WHERE row = ?";
     let last: Option<String> =

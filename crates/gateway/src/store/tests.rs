@@ -1,3 +1,5 @@
+mod attempts;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
