@@ -39,6 +39,9 @@ pub(crate) const IMAGES: [&str; 6] = [
     "ONESHIFT_IMAGE_DOCKER_PROXY",
 ];
 
+/// The services whose containers may be on any node.
+const ANYWHERE: [&str; 4] = ["workflow", "git-pull", "claude-exec", "operator"];
+
 /// The cluster, until it is dropped.
 pub(crate) struct Cluster {
     /// The manager first.
@@ -90,7 +93,7 @@ impl Cluster {
     /// Adds nodes that have the images which run.
     pub(crate) fn add_nodes(&mut self, count: u8) {
         let token = self.manager().ask(&["swarm", "join-token", "--quiet", "worker"]);
-        let images = ["workflow", "git-pull", "claude-exec"].map(|service| self.image_of(service));
+        let images = ANYWHERE.map(|service| self.image_of(service));
         for number in 11..11 + count {
             let engine = Engine::new(self.folder(), number);
             engine.run();
@@ -181,13 +184,13 @@ impl Cluster {
         });
     }
 
-    /// Waits until this many agents work.
+    /// Waits until at least this many agents work.
     pub(crate) fn until_agents_work(&self, count: u64) {
         let client = self.client();
         self.until(&format!("{count} agents work"), || {
             let health = client.get("/health").unwrap_or_default();
             let of = |state| health["workers"]["claude-exec"][state].as_u64().unwrap_or_default();
-            of("busy") + of("leased") == count
+            of("busy") + of("leased") >= count
         });
     }
 

@@ -126,5 +126,5 @@ pub(crate) fn rotated_token(cluster: &mut Cluster) {
     assert_ne!(before, after);
     let request = json!({ "prompt": "x", "repoUrl": url, "unknown": 1 });
     let status = cluster.client().post("/api/workflow", &request).0;
-    assert_eq!(status, 400, "callers' tokens are as they were");
+    assert_eq!(status, 422, "callers' tokens are as they were");
 }
