@@ -29,10 +29,6 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_bad_image_is_taken_back", updates::bad_image),
     ("the_clusters_token_changes_without_a_gap", updates::rotated_token),
     ("the_steps_of_a_job_stay_on_its_node", nodes::stay_together),
-    ("a_drained_node_finishes_its_jobs", nodes::drained),
+    ("agents_on_a_drained_node_finish_and_their_jobs_complete", nodes::drained),
     ("nodes_that_are_lost_lose_only_their_own_jobs", nodes::lost),
 ];
-
-/// What is promised and not kept yet: a drained node stops its idle workers at once, so that a job whose
-/// agent works there finds no git-pull for its delivery.
-pub(crate) const NOT_YET: &[&str] = &["a_drained_node_finishes_its_jobs"];

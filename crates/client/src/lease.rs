@@ -1,6 +1,7 @@
-//! Leasing an idle worker from the gateway.
+//! Leasing an idle worker from the gateway, and leaving it.
 
-use protocol::worker::{Lease, LeaseRequest, Status};
+use protocol::WorkerId;
+use protocol::worker::{Departure, Dismissal, Lease, LeaseRequest, Status};
 use reqwest::Method;
 
 use crate::endpoint::Endpoint;
@@ -18,6 +19,20 @@ impl Endpoint {
             .header("content-type", "application/json")
             .body(body);
         self.json(request).await
+    }
+
+    /// Asks whether an idle worker that was told to stop may go; waits until it may, for about 20 s
+    /// at most.
+    ///
+    /// # Errors
+    /// When the gateway cannot be reached, or knows no such question.
+    pub async fn depart(&self, worker: WorkerId) -> Result<bool, ClientError> {
+        let body = serde_json::to_string(&Departure { worker }).expect("an id is plain JSON");
+        let request = self
+            .request(Method::POST, "/internal/departures")
+            .header("content-type", "application/json")
+            .body(body);
+        self.json(request).await.map(|dismissal: Dismissal| dismissal.may_go)
     }
 
     /// Whether a worker has its job.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use service::client::{ClientError, Endpoint};
 use service::protocol::worker::Lease;
-use service::protocol::{JobId, Outcome, Payload, State, WorkerId, WorkerKind};
+use service::protocol::{JobId, Outcome, Payload, State, WorkerId, WorkerKind, WorkspaceId};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -64,6 +64,8 @@ pub(crate) struct Core {
     pub(crate) absences: Absences,
     /// Jobs that a runner sees to.
     pub(crate) runners: HashMap<JobId, Running>,
+    /// The workspaces in which running jobs have their files, as far as is known since the start.
+    pub(crate) places: HashMap<JobId, WorkspaceId>,
     /// The open lines of workers; cancelling closes one.
     pub(crate) lines: HashMap<Line, CancellationToken>,
 }
@@ -78,6 +80,12 @@ impl Core {
             }
         }
         Self { scheduler: Scheduler::new(max_queued, quotas()), rates, ..Self::default() }
+    }
+
+    /// No runner sees to the job any more, and nothing of it in a workspace is needed.
+    fn leave(&mut self, job: JobId) {
+        self.runners.remove(&job);
+        self.places.remove(&job);
     }
 }
 
@@ -205,7 +213,7 @@ impl Gateway {
         {
             let mut core = self.core();
             core.scheduler.ended(job.id);
-            core.runners.remove(&job.id);
+            core.leave(job.id);
         }
         if let Some(end) = changed.end {
             self.endings.add(state);
@@ -268,7 +276,7 @@ impl Gateway {
         self.commit(change).await?;
         let back = {
             let mut core = self.core();
-            core.runners.remove(&job.id);
+            core.leave(job.id);
             core.scheduler.requeued(job.id, Instant::now())
         };
         self.pauses_changed.notify_one();

@@ -11,6 +11,7 @@ mod chunk;
 mod cluster;
 mod config;
 mod connections;
+mod departures;
 mod door;
 mod follow;
 mod gateway;

@@ -43,6 +43,17 @@ pub(crate) enum Answer {
     Waits(Ticket),
 }
 
+/// What a worker that was told to stop could still be needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departing {
+    /// Nothing: it sees no workspace, or others who stay see it as well.
+    Unneeded,
+    /// Jobs that have their files in this workspace.
+    LastOf(WorkspaceId),
+    /// The job for which it has been set aside.
+    Expected,
+}
+
 /// What a worker is known to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
@@ -76,6 +87,8 @@ struct Worker {
     job: Option<JobId>,
     /// Its place among the idle ones.
     idle_since: u64,
+    /// Whether it was told to stop: it takes no job that is not in its workspace already.
+    is_leaving: bool,
 }
 
 #[derive(Debug)]
@@ -102,7 +115,8 @@ impl Registry {
             Some((Activity::Leased, job)) if is_idle => (Activity::Leased, job),
             _ => (Activity::Busy, attach.job.map(|job| job.id)),
         };
-        let worker = Worker { attach, url, line, activity, job, idle_since: 0 };
+        let (idle_since, is_leaving) = (0, false);
+        let worker = Worker { attach, url, line, activity, job, idle_since, is_leaving };
         self.workers.insert(id, worker);
         if is_idle && activity == Activity::Busy {
             self.set_idle(id);
@@ -178,6 +192,21 @@ impl Registry {
             .next()?;
         let Waiting { ticket, job, .. } = self.waiting.remove(index)?;
         Some((ticket, self.lease(id, job)))
+    }
+
+    /// An idle worker was told to stop. Returns what it could still be needed for.
+    pub(crate) fn depart(&mut self, id: WorkerId) -> Departing {
+        let Some(worker) = self.workers.get_mut(&id) else { return Departing::Unneeded };
+        worker.is_leaving = true;
+        if worker.activity != Activity::Idle {
+            return Departing::Expected;
+        }
+        let (kind, workspace) = (worker.attach.kind, worker.attach.workspace);
+        let stays = |other: &Worker| !other.is_leaving && other.fits(Wish { kind, workspace });
+        match workspace {
+            Some(workspace) if !self.workers.values().any(stays) => Departing::LastOf(workspace),
+            _ => Departing::Unneeded,
+        }
     }
 
     /// The worker has a job now, or says so.
@@ -263,6 +292,7 @@ impl Registry {
 impl Worker {
     fn fits(&self, wish: Wish) -> bool {
         self.attach.kind == wish.kind
+            && (!self.is_leaving || wish.workspace.is_some())
             && wish.workspace.is_none_or(|workspace| self.attach.workspace == Some(workspace))
     }
 

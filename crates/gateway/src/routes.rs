@@ -33,6 +33,7 @@ pub(crate) fn router(
     let inside = Router::new()
         .route("/internal/workers", post(inside::attach))
         .route("/internal/leases", post(inside::lease))
+        .route("/internal/departures", post(inside::depart))
         .route("/internal/cluster", post(cluster::report))
         .route_layer(from_fn_with_state(cluster_tokens, auth::require_cluster_token));
     let outside = Router::new()

@@ -106,6 +106,23 @@ pub struct Lease {
     pub node: String,
 }
 
+/// Body of `POST /internal/departures`: an idle worker was told to stop, and asks whether it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Departure {
+    /// The worker.
+    pub worker: WorkerId,
+}
+
+/// Its answer, which may take about 20 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dismissal {
+    /// Whether nobody needs the worker: no running job has its files in the worker's workspace, or
+    /// others of the same kind are there who stay. Otherwise it is to ask again.
+    pub may_go: bool,
+}
+
 /// Answer of `GET /status` of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

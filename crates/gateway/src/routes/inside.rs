@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use service::ApiError;
 use service::extract::malformed;
-use service::protocol::worker::{Attach, Lease, LeaseRequest};
+use service::protocol::worker::{Attach, Departure, Dismissal, Lease, LeaseRequest};
 use service::serve::PeerAddress;
 
 use crate::gateway::Gateway;
@@ -35,6 +35,14 @@ pub(super) async fn lease(
 ) -> Result<Json<Lease>, ApiError> {
     let request: LeaseRequest = read(body).await?;
     Ok(Json(gateway.lease(request).await?))
+}
+
+pub(super) async fn depart(
+    State(gateway): State<Arc<Gateway>>,
+    body: Body,
+) -> Result<Json<Dismissal>, ApiError> {
+    let Departure { worker } = read(body).await?;
+    Ok(Json(Dismissal { may_go: gateway.depart(worker).await }))
 }
 
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {

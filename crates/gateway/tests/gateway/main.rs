@@ -6,6 +6,7 @@ mod access;
 mod agents;
 mod bad_input;
 mod cluster;
+mod departures;
 mod handover;
 mod jobs;
 mod openapi;

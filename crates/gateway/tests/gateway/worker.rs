@@ -25,6 +25,8 @@ pub(crate) struct Worker {
     /// A job that holds goes on when this has a permit.
     pub(crate) gate: Arc<Semaphore>,
     pub(crate) exit: JoinHandle<Exit>,
+    /// What stands for its signals.
+    stop: mpsc::Sender<()>,
     pub(crate) id: WorkerId,
     pub(crate) url: String,
     /// Where it attaches.
@@ -76,7 +78,7 @@ impl Worker {
             accepted: ClusterTokens::of(&SecretString::from(CLUSTER_TOKEN)),
             workspace,
             node: "node-1".to_owned(),
-            drain: Duration::from_secs(1),
+            drain: Duration::from_secs(30),
             reader_wait: Duration::from_secs(20),
             exit_with_job: false,
         };
@@ -85,20 +87,26 @@ impl Worker {
         let deliver = Deliver { gate: Arc::clone(&gate), script: script.to_owned() };
         let script = Script { gate: Arc::clone(&gate) };
         let (bound, listening) = tokio::sync::oneshot::channel();
+        let (stop, stops) = mpsc::channel(1);
         let running = runtime.spawn(async move {
             let listener = TcpListener::bind(config.listen).await.unwrap();
             bound.send(listener.local_addr().unwrap()).unwrap();
-            let (_stop, stops) = mpsc::channel(1);
             let one_shot = OneShot::new(config).shift(script).shift(Pull).shift(Execute);
             let one_shot = one_shot.shift(deliver);
             one_shot.run(listener, stops).await.unwrap()
         });
         let url = format!("http://{}", listening.await.unwrap());
-        Self { runtime: Some(runtime), gate, exit: running, id, url, gateway: gateway.address }
+        let (runtime, exit, gateway) = (Some(runtime), running, gateway.address);
+        Self { runtime, gate, exit, stop, id, url, gateway }
     }
 
     pub(crate) fn go_on(&self) {
         self.gate.add_permits(1);
+    }
+
+    /// As SIGTERM.
+    pub(crate) async fn tell_to_stop(&self) {
+        self.stop.send(()).await.unwrap();
     }
 
     /// Waits until it has exited by itself.

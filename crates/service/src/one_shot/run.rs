@@ -33,6 +33,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// workflow of the same supervisor may still read its steps' outcomes.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Before a gateway that still needs an idle worker is asked again; usually it has taken its time.
+const DEPARTURE_PAUSE: Duration = Duration::from_millis(200);
+
 /// A worker serves its gateway, its caller and a few curious people.
 const MAX_CONNECTIONS: usize = 256;
 
@@ -165,21 +168,32 @@ struct Life {
 
 impl Life {
     async fn live(mut self) -> Exit {
-        let (job, work) = loop {
-            tokio::select! {
-                Some(job) = self.jobs.recv() => break job,
-                _ = self.stop.recv() => {
-                    if self.slot.close_if_idle() {
-                        return Exit::Idle;
-                    }
-                    // A job has just come: it gets the drain time.
-                    self.is_told_to_stop = true;
-                }
-            }
-        };
+        let Some((job, work)) = self.wait_for_job().await else { return Exit::Idle };
         let span = tracing::info_span!("job", job.id = %job.id(), job.attempt = job.attempt());
         let outcome = self.see_through(&job, work).instrument(span).await;
         self.report(outcome.state).await
+    }
+
+    /// The job; none if the worker was told to stop and nobody needs it.
+    async fn wait_for_job(&mut self) -> Option<(Job, Work)> {
+        tokio::select! {
+            Some(job) = self.jobs.recv() => return Some(job),
+            _ = self.stop.recv() => self.is_told_to_stop = true,
+        }
+        if !self.is_forsaken() {
+            let permission = tokio::time::timeout(self.config.drain, permission(&self.config));
+            tokio::select! {
+                biased;
+                Some(job) = self.jobs.recv() => return Some(job),
+                _ = self.stop.recv() => {}
+                _ = permission => {}
+            }
+        }
+        if self.slot.close_if_idle() {
+            return None;
+        }
+        // It has just come, and gets the drain time.
+        self.jobs.recv().await
     }
 
     /// Runs the job to its end, whatever the end is.
@@ -265,6 +279,20 @@ impl Life {
     /// Whether the supervisor has died. No other will know this worker.
     fn is_forsaken(&self) -> bool {
         self.supervisor.is_some_and(Supervisor::is_gone)
+    }
+}
+
+/// Waits until no gateway needs an idle worker: what jobs have in its workspace may be for it to
+/// deliver. One that cannot be reached needs nobody.
+async fn permission(config: &OneShotConfig) {
+    if config.workspace.is_none() {
+        return;
+    }
+    for gateway in &config.gateways {
+        while matches!(gateway.depart(config.id).await, Ok(false)) {
+            // A gateway that stops itself says so at once.
+            tokio::time::sleep(DEPARTURE_PAUSE).await;
+        }
     }
 }
 
