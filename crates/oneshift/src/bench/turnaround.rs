@@ -18,6 +18,9 @@ use crate::supervisor::{Occupant, Service, Stack};
 /// All workers start alike; this one opens the workspace as well.
 const KIND: WorkerKind = WorkerKind::GitPull;
 
+/// Before a worker is told once more to stop.
+const BETWEEN_SIGNALS: Duration = Duration::from_millis(50);
+
 pub(super) async fn measure(world: &World, effort: Effort) -> anyhow::Result<Vec<Row>> {
     let mut bare = Vec::new();
     for _ in 0..effort.jobs {
@@ -64,7 +67,14 @@ async fn rounds(world: &World, stack: &Stack, count: usize) -> anyhow::Result<Ve
 async fn end(seat: &mut watch::Receiver<Occupant>) -> anyhow::Result<Instant> {
     let occupant = *seat.wait_for(|occupant| occupant.pid.is_some()).await?;
     let pid = occupant.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
-    kill_process(pid.context("the worker has no process id")?, Signal::TERM)?;
-    let next = seat.wait_for(|next| next.predecessor_ended != occupant.predecessor_ended).await?;
-    next.predecessor_ended.context("the worker did not end")
+    let pid = pid.context("the worker has no process id")?;
+    loop {
+        // It is leased, and so waits for its job; another signal ends that. Fails only if the worker
+        // has ended, as is about to be seen.
+        let _ = kill_process(pid, Signal::TERM);
+        let ended = seat.wait_for(|next| next.predecessor_ended != occupant.predecessor_ended);
+        if let Ok(next) = tokio::time::timeout(BETWEEN_SIGNALS, ended).await {
+            return next?.predecessor_ended.context("the worker did not end");
+        }
+    }
 }
