@@ -81,6 +81,8 @@ async fn each_command_of_the_readme_works() {
         let run = adapted.strip_prefix("cargo build --release && ").unwrap_or(&adapted);
         let kind = match run {
             "cargo test --workspace" => "test",
+            // A stage of CI of its own.
+            "cargo test -p end-to-end --features swarm --test swarm" => "test on Swarm",
             _ if run.ends_with("oneshift up") => "up",
             _ => "",
         };
@@ -93,7 +95,17 @@ async fn each_command_of_the_readme_works() {
         let text = String::from_utf8(output.stdout).unwrap();
         kinds.push(judge(&command, &text, &stack).await);
     }
-    let expected = ["demo", "test", "up", "curl -N", "curl async", "curl jobs", "run", "jobs"];
+    let expected = [
+        "demo",
+        "test",
+        "test on Swarm",
+        "up",
+        "curl -N",
+        "curl async",
+        "curl jobs",
+        "run",
+        "jobs",
+    ];
     assert_eq!(kinds, expected, "the README has changed; so must this test");
 }
 
