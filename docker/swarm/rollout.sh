@@ -37,7 +37,21 @@ deploy_stack() {
     done
     export ONESHIFT_STACK=$stack
     # Images are named by id or digest: there is nothing to ask a registry for.
-    run docker stack deploy --resolve-image=never --prune "${arguments[@]}" "$stack"
+    run update_stack --resolve-image=never --prune "${arguments[@]}" "$stack"
+}
+
+# A service that changes in the same moment, as when the operator scales it, refuses the update.
+update_stack() {
+    local words
+    for _ in 1 2 3 4 5; do
+        if words=$(docker stack deploy "$@" 2>&1); then
+            say "$words"
+            return
+        fi
+        [[ $words == *"update out of sequence"* ]] || break
+        sleep 1
+    done
+    fail "$words"
 }
 
 is_secret() {

@@ -81,7 +81,7 @@ async fn each_command_of_the_readme_works() {
         let run = adapted.strip_prefix("cargo build --release && ").unwrap_or(&adapted);
         let kind = match run {
             "cargo test --workspace" => "test",
-            // A stage of CI of its own.
+            // It takes a quarter of an hour, and engines of its own.
             "cargo test -p end-to-end --features swarm --test swarm" => "test on Swarm",
             _ if run.ends_with("oneshift up") => "up",
             _ => "",

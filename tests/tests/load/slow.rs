@@ -90,8 +90,11 @@ async fn a_worker_does_its_job_while_more_clients_dribble_than_it_has_places_for
     for n in 0..2 * PLACES {
         dribbling.spawn(dribble(address, if n % 2 == 0 { 5 } else { HEAD.len() }));
     }
-    eventually("all its places are taken", async || {
-        (open_files(worker.id()) > PLACES).then_some(())
+    eventually("all its places are taken", || {
+        // They are given up after a while; more come.
+        dribbling.spawn(dribble(address, HEAD.len()));
+        let is_full = open_files(worker.id()) > PLACES;
+        async move { is_full.then_some(()) }
     })
     .await;
     let post = http::client().post(worker.url("/api/execute").await);
