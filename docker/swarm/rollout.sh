@@ -37,12 +37,13 @@ deploy_stack() {
     done
     export ONESHIFT_STACK=$stack
     # Images are named by id or digest: there is nothing to ask a registry for.
-    run update_stack --resolve-image=never --prune "${arguments[@]}" "$stack"
+    update_stack --resolve-image=never --prune "${arguments[@]}" "$stack"
 }
 
 # A service that changes in the same moment, as when the operator scales it, refuses the update.
 update_stack() {
     local words
+    [[ $dry_run == no ]] || { run docker stack deploy "$@"; return; }
     for _ in 1 2 3 4 5; do
         if words=$(docker stack deploy "$@" 2>&1); then
             say "$words"

@@ -80,10 +80,8 @@ impl Gateway {
             let line = core.registry.attach(attach.clone(), address);
             core.absences.end(attach.kind, attach.workspace);
             core.lines.insert(line, closed.clone());
-            if let (Some(job), Some(workspace)) = (attach.job, attach.workspace)
-                && core.scheduler.is_running(job.id)
-            {
-                core.places.insert(job.id, workspace);
+            if let Some(job) = attach.job {
+                core.place(job.id, attach.workspace);
             }
             (line, self.welcome(&mut core, &attach))
         };

@@ -82,6 +82,13 @@ impl Core {
         Self { scheduler: Scheduler::new(max_queued, quotas()), rates, ..Self::default() }
     }
 
+    /// A job has files in this workspace, unless it has ended meanwhile.
+    pub(crate) fn place(&mut self, job: JobId, workspace: Option<WorkspaceId>) {
+        if let Some(workspace) = workspace.filter(|_| self.scheduler.is_running(job)) {
+            self.places.insert(job, workspace);
+        }
+    }
+
     /// No runner sees to the job any more, and nothing of it in a workspace is needed.
     fn leave(&mut self, job: JobId) {
         self.runners.remove(&job);

@@ -48,9 +48,7 @@ impl Gateway {
             () = self.stop.cancelled() => return Err(none_idle(request.kind, 1)),
         };
         let lease = lease.ok_or_else(|| none_idle(request.kind, 0))?;
-        if let Some(workspace) = lease.workspace {
-            self.core().places.insert(request.job, workspace);
-        }
+        self.core().place(request.job, lease.workspace);
         if request.kind == WorkerKind::ClaudeExec {
             self.note_agents_lease(request.job, lease.workspace).await?;
         }
