@@ -292,10 +292,13 @@ async fn the_costs_of_a_real_agent_whose_worker_is_lost_are_known_as_far_as_they
         let ended = Ended::of(frames);
         assert_eq!(ended.ending(), "failed worker_lost", "{}", ended.outcome);
         assert!(ended.outcome["usage"]["inputTokens"].as_u64() > Some(0), "{}", ended.outcome);
-        // Whoever stops the agent hears all of it; if its worker died, what was told stands.
-        let is_whole = !ended.notices().contains(&"usage_incomplete".to_owned());
-        assert_eq!(is_whole, lost == "workflow", "{:?}", ended.notices());
-        assert_eq!(ended.outcome["sessionId"].is_string(), is_whole, "{}", ended.outcome);
+        // Whoever stops the agent hears all that it tells, which with one CLI in twenty is not its last
+        // record; if its worker died, what was told before stands.
+        let is_heard = lost == "workflow";
+        let is_excuse =
+            |frame: &Frame| frame.data.contains("the agent's worker was lost before it told");
+        assert_ne!(ended.frames.iter().any(is_excuse), is_heard, "{:?}", ended.notices());
+        assert_eq!(ended.outcome["sessionId"].is_string(), is_heard, "{}", ended.outcome);
         assert!(stack.patch(&ended.job).await.contains("+half\n"));
     }
 }

@@ -19,13 +19,24 @@ use crate::stream::address;
 /// Far longer than a service may have patience for.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-const HEAD: &str = "POST /api/workflow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n";
+/// How much of a request comes at once; the rest comes byte by byte.
+#[derive(Clone, Copy)]
+enum AtOnce {
+    /// Five bytes.
+    Little,
+    /// All but the body.
+    Head,
+}
 
-/// Sends the first bytes at once and then one twice a second; returns the answer, which is empty if
+/// Posts to a path, two bytes a second after what comes at once; returns the answer, which is empty if
 /// the service has just closed the connection.
-async fn dribble(service: SocketAddr, at_once: usize) -> String {
+async fn dribble(service: SocketAddr, path: &str, at_once: AtOnce) -> String {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n");
     let mut stream = TcpStream::connect(service).await.unwrap();
-    let (head, rest) = HEAD.as_bytes().split_at(at_once);
+    let (head, rest) = head.as_bytes().split_at(match at_once {
+        AtOnce::Little => 5,
+        AtOnce::Head => head.len(),
+    });
     stream.write_all(head).await.unwrap();
     let (mut reader, mut writer) = stream.split();
     let sending = async {
@@ -54,8 +65,8 @@ async fn clients_that_send_byte_by_byte_slow_nobody_down_and_are_given_up() {
     let running = scene.waiting().await;
     let (mut heads, mut bodies) = (JoinSet::new(), JoinSet::new());
     for _ in 0..500 {
-        heads.spawn(dribble(address(&scene.stack), 5));
-        bodies.spawn(dribble(address(&scene.stack), HEAD.len()));
+        heads.spawn(dribble(address(&scene.stack), "/api/workflow", AtOnce::Little));
+        bodies.spawn(dribble(address(&scene.stack), "/api/workflow", AtOnce::Head));
     }
     scene.serves(running).await;
     drop(alone);
@@ -87,12 +98,13 @@ async fn a_worker_does_its_job_while_more_clients_dribble_than_it_has_places_for
         .start();
     let address = worker.address().await;
     let mut dribbling = JoinSet::new();
-    for n in 0..2 * PLACES {
-        dribbling.spawn(dribble(address, if n % 2 == 0 { 5 } else { HEAD.len() }));
+    for _ in 0..PLACES {
+        dribbling.spawn(dribble(address, "/api/execute", AtOnce::Little));
+        dribbling.spawn(dribble(address, "/api/execute", AtOnce::Head));
     }
     eventually("all its places are taken", || {
         // They are given up after a while; more come.
-        dribbling.spawn(dribble(address, HEAD.len()));
+        dribbling.spawn(dribble(address, "/api/execute", AtOnce::Head));
         let is_full = open_files(worker.id()) > PLACES;
         async move { is_full.then_some(()) }
     })
