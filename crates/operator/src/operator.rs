@@ -189,19 +189,21 @@ fn load(
     let kind = service.kind?;
     let of_kind = demand.of(kind);
     let used = of_kind.busy + of_kind.leased;
-    let ahead = match kind {
-        WorkerKind::Workflow => 0,
+    let (ahead, misplaced) = match kind {
+        WorkerKind::Workflow => (0, 0),
         WorkerKind::GitPull | WorkerKind::ClaudeExec => {
             let now = snapshot.of_kind(WorkerKind::Workflow).and_then(|it| it.replicas);
             let jobs = demand.running_jobs + demand.of(WorkerKind::Workflow).queued;
-            jobs.min(workflows.or(now).unwrap_or(u32::MAX))
+            // Idle ones beside steps that wait are on other nodes than those steps' files.
+            let misplaced = if of_kind.queued > 0 { of_kind.idle } else { 0 };
+            (jobs.min(workflows.or(now).unwrap_or(u32::MAX)), misplaced)
         }
     };
     Some(Load {
         replicas: service.replicas?,
         // Those that were told to stop have a job to finish, and take no other.
         in_use: used.saturating_sub(service.draining),
-        queued: of_kind.queued,
+        queued: of_kind.queued + misplaced,
         ahead,
         ended: tally.restarts(&service.name).after_job,
     })

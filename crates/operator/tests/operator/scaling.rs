@@ -28,6 +28,16 @@ async fn a_queue_is_met_at_once_and_within_the_bounds() {
 }
 
 #[tokio::test]
+async fn idle_workers_on_other_nodes_do_not_count_for_steps_that_wait() {
+    let docker = Docker::new();
+    let (gateway, _operator) = usual(&docker, &[("ONESHIFT_AUTOSCALE", "git-pull=2..8")]).await;
+    let mut demand = pulls(1, 1);
+    demand.workers[0].idle = 2;
+    gateway.demands(demand);
+    gateway.until(|report| service(report, "flash").replicas == Some(5)).await;
+}
+
+#[tokio::test]
 async fn nothing_is_scaled_without_bounds() {
     let docker = Docker::new();
     let (gateway, _operator) = usual(&docker, &[]).await;
