@@ -29,6 +29,6 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("a_bad_image_is_taken_back", updates::bad_image),
     ("the_clusters_token_changes_without_a_gap", updates::rotated_token),
     ("the_steps_of_a_job_stay_on_its_node", nodes::stay_together),
-    ("agents_on_a_drained_node_finish_and_their_jobs_complete", nodes::drained),
+    ("a_drained_node_finishes_its_jobs_first", nodes::drained),
     ("nodes_that_are_lost_lose_only_their_own_jobs", nodes::lost),
 ];

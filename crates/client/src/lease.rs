@@ -21,8 +21,8 @@ impl Endpoint {
         self.json(request).await
     }
 
-    /// Asks whether an idle worker that was told to stop may go; waits until it may, for about 20 s
-    /// at most.
+    /// Says that a worker was told to stop, and asks whether it may go, which it never may while it has
+    /// a job. For one that is idle it waits until it may, for about 20 s at most.
     ///
     /// # Errors
     /// When the gateway cannot be reached, or knows no such question.

@@ -1,5 +1,5 @@
-//! Idle workers that were told to stop, and may still be needed: a job's files are where they were
-//! pulled, and a node that is being drained gets no new workers.
+//! Workers that were told to stop, and may still be needed: a job's files are where they were pulled,
+//! and a node that is being drained gets no new workers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,28 @@ use crate::registry::Departing;
 /// How long a worker's question is held; shorter than what common proxies allow.
 const HOLD: Duration = Duration::from_secs(20);
 
+/// How long a worker may take to attach that asks before it has: both are done at once. One that is
+/// not attached then never will be.
+const ATTACHMENT: Duration = Duration::from_secs(5);
+
+/// How long the others of a node that is being drained may take to say that they were told to stop as
+/// well: until then it looks as if they stayed. Swarm tells them at the same time.
+const SETTLING: Duration = Duration::from_secs(2);
+
 /// Pause between two looks: workers are told to stop a few times a day.
 const LOOK: Duration = Duration::from_millis(200);
 
 impl Gateway {
-    /// Whether an idle worker that was told to stop may go; waits until it may, for a while.
+    /// Whether a worker that was told to stop may go. While an idle one may not, it is waited for the
+    /// moment at which it may, for some time; one that has a job was just to be known of.
     pub(crate) async fn depart(self: &Arc<Self>, worker: WorkerId) -> bool {
-        let end = Instant::now() + HOLD;
-        while !self.core().may_go(worker) {
-            if Instant::now() > end {
-                return false;
+        let start = Instant::now();
+        loop {
+            match self.core().dismiss(worker, start.elapsed()) {
+                Leave::Given => return true,
+                Leave::Never => return false,
+                Leave::NotYet if start.elapsed() > HOLD => return false,
+                Leave::NotYet => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
@@ -30,22 +42,34 @@ impl Gateway {
                 () = self.stop.cancelled() => return false,
             }
         }
-        true
     }
 }
 
+/// Whether a worker may go.
+enum Leave {
+    Given,
+    NotYet,
+    /// Not before the end of its job, and then it needs nobody's leave.
+    Never,
+}
+
 impl Core {
-    fn may_go(&mut self, worker: WorkerId) -> bool {
-        let may_go = match self.registry.depart(worker) {
-            Departing::Unneeded => true,
-            Departing::LastOf(workspace) => !self.is_needed(workspace),
-            Departing::Expected => false,
+    /// `waited` is for how long the worker has asked.
+    fn dismiss(&mut self, worker: WorkerId, waited: Duration) -> Leave {
+        let is_held = match self.registry.depart(worker) {
+            Departing::Busy => return Leave::Never,
+            Departing::Unknown => waited < ATTACHMENT,
+            Departing::Expected => true,
+            Departing::LastOf(workspace) => self.is_needed(workspace),
+            Departing::OneOf(workspace) => waited < SETTLING && self.is_needed(workspace),
+            Departing::Unneeded => false,
         };
-        if may_go {
-            // Nobody is to be sent there between the answer and the worker's end.
-            self.registry.set_busy(worker);
+        if is_held {
+            return Leave::NotYet;
         }
-        may_go
+        // Nobody is to be sent there between the answer and the worker's end.
+        self.registry.set_busy(worker);
+        Leave::Given
     }
 
     fn is_needed(&self, workspace: WorkspaceId) -> bool {

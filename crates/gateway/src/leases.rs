@@ -178,6 +178,8 @@ mod tests {
             version: "1".to_owned(),
             agents: Vec::new(),
             job: None,
+            is_leaving: false,
+            succeeds: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which workers are attached, and who gets the next idle one: pure decisions, no I/O.
 
 mod agents;
+mod placement;
 #[cfg(test)]
 mod tests;
 
@@ -46,12 +47,18 @@ pub(crate) enum Answer {
 /// What a worker that was told to stop could still be needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Departing {
-    /// Nothing: it sees no workspace, or others who stay see it as well.
+    /// Nobody can tell: it is not attached.
+    Unknown,
+    /// Nothing: it sees no workspace.
     Unneeded,
+    /// Jobs that have their files in this workspace, if not for others who stay, as far as is known.
+    OneOf(WorkspaceId),
     /// Jobs that have their files in this workspace.
     LastOf(WorkspaceId),
     /// The job for which it has been set aside.
     Expected,
+    /// The job that it has; after that it will be gone.
+    Busy,
 }
 
 /// What a worker is known to do.
@@ -107,6 +114,10 @@ impl Registry {
         // A lease outlives a line that broke for a moment.
         let before = self.workers.get(&id).map(|worker| (worker.activity, worker.job));
         self.forget(id);
+        if let Some(before) = attach.succeeds {
+            // Its line may be open yet: nobody is to count on it.
+            self.forget(before);
+        }
         let url = match address.to_canonical() {
             IpAddr::V4(address) => format!("http://{address}:{}", attach.port),
             IpAddr::V6(address) => format!("http://[{address}]:{}", attach.port),
@@ -115,7 +126,7 @@ impl Registry {
             Some((Activity::Leased, job)) if is_idle => (Activity::Leased, job),
             _ => (Activity::Busy, attach.job.map(|job| job.id)),
         };
-        let (idle_since, is_leaving) = (0, false);
+        let (idle_since, is_leaving) = (0, attach.is_leaving);
         let worker = Worker { attach, url, line, activity, job, idle_since, is_leaving };
         self.workers.insert(id, worker);
         if is_idle && activity == Activity::Busy {
@@ -141,7 +152,7 @@ impl Registry {
     }
 
     /// The longest idle worker that fits is set aside for a job; without one, the wish waits its
-    /// turn.
+    /// turn. A job without files goes where it finds an agent.
     pub(crate) fn ask(&mut self, wish: Wish, job: JobId) -> Answer {
         self.granted_or(wish, job, VecDeque::push_back)
     }
@@ -174,11 +185,6 @@ impl Registry {
         self.contact(id)
     }
 
-    fn idle_one(&self, wish: Wish) -> Option<WorkerId> {
-        let fits = |id: &&WorkerId| self.workers.get(id).is_some_and(|worker| worker.fits(wish));
-        self.idle.values().find(fits).copied()
-    }
-
     /// Whoever asked has gone away.
     pub(crate) fn withdraw(&mut self, ticket: Ticket) {
         self.waiting.retain(|waiting| waiting.ticket != ticket);
@@ -194,18 +200,21 @@ impl Registry {
         Some((ticket, self.lease(id, job)))
     }
 
-    /// An idle worker was told to stop. Returns what it could still be needed for.
+    /// A worker was told to stop. Returns what it could still be needed for.
     pub(crate) fn depart(&mut self, id: WorkerId) -> Departing {
-        let Some(worker) = self.workers.get_mut(&id) else { return Departing::Unneeded };
+        let Some(worker) = self.workers.get_mut(&id) else { return Departing::Unknown };
         worker.is_leaving = true;
-        if worker.activity != Activity::Idle {
-            return Departing::Expected;
+        match worker.activity {
+            Activity::Idle => {}
+            Activity::Leased => return Departing::Expected,
+            Activity::Busy => return Departing::Busy,
         }
         let (kind, workspace) = (worker.attach.kind, worker.attach.workspace);
         let stays = |other: &Worker| !other.is_leaving && other.fits(Wish { kind, workspace });
         match workspace {
-            Some(workspace) if !self.workers.values().any(stays) => Departing::LastOf(workspace),
-            _ => Departing::Unneeded,
+            Some(workspace) if self.workers.values().any(stays) => Departing::OneOf(workspace),
+            Some(workspace) => Departing::LastOf(workspace),
+            None => Departing::Unneeded,
         }
     }
 

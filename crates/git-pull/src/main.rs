@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         housekeeping::start(settings.workspace.clone(), settings.limits);
         let config = config.with_workspace(settings.workspace.id());
         Ok(OneShot::new(config)
+            .with_successor()
             .shift(pull::Pull { settings: Arc::clone(&settings) })
             .shift(deliver::Deliver { settings }))
     })

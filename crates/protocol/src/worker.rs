@@ -43,9 +43,10 @@ impl fmt::Display for WorkerKind {
 }
 
 /// Body of `POST /internal/workers`: a worker says who it is. The answer stays open as long as the
-/// worker lives.
+/// worker lives. Fields that this version does not know are ignored, so that workers and gateway may
+/// be updated one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Attach {
     /// The process.
     pub id: WorkerId,
@@ -66,6 +67,12 @@ pub struct Attach {
     /// The job that it has already, after a reconnect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<RunningJob>,
+    /// Whether it was told to stop: it takes no job that has no files in its workspace yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_leaving: bool,
+    /// The worker whose place it takes, as the same process begun anew: that one is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeds: Option<WorkerId>,
 }
 
 /// The job that a worker is busy with.
@@ -106,7 +113,8 @@ pub struct Lease {
     pub node: String,
 }
 
-/// Body of `POST /internal/departures`: an idle worker was told to stop, and asks whether it may.
+/// Body of `POST /internal/departures`: a worker was told to stop. One that is idle asks whether it
+/// may; one that has a job lets the gateway know that it will be gone after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Departure {
@@ -118,8 +126,8 @@ pub struct Departure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dismissal {
-    /// Whether nobody needs the worker: no running job has its files in the worker's workspace, or
-    /// others of the same kind are there who stay. Otherwise it is to ask again.
+    /// Whether nobody needs the worker: it is idle, and no running job has its files in the worker's
+    /// workspace, or others of the same kind are there who stay. Otherwise it is to ask again.
     pub may_go: bool,
 }
 

@@ -13,6 +13,7 @@ pub mod health;
 pub mod one_shot;
 pub mod serve;
 pub mod signals;
+mod succession;
 pub mod telemetry;
 pub mod workspace;
 

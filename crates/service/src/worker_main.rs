@@ -10,6 +10,7 @@ use crate::config::{ConfigError, Environment};
 use crate::hardening::Supervisor;
 use crate::one_shot::{self, Exit, OneShot, OneShotConfig};
 use crate::signals::StopSignals;
+use crate::succession::{self, Predecessor, StopOrders};
 use crate::{hardening, health, telemetry};
 
 /// Runs a worker: reads the environment, binds, attaches, does its one job and returns the exit
@@ -20,40 +21,55 @@ pub fn worker_main(
 ) -> ExitCode {
     let hardened = hardening::harden();
     let environment = Environment::from_process();
-    match std::env::args().nth(1).as_deref() {
-        None => {}
-        Some("--version") => return print_version(kind),
-        Some("health") => return tell_health(kind, &environment),
-        Some(other) => return refuse(kind, &unknown_argument(other)),
-    }
+    let mut arguments = std::env::args().skip(1);
+    let succeeds = match (arguments.next().as_deref(), arguments.next()) {
+        (None, _) => None,
+        (Some("--version"), _) => return print_version(kind),
+        (Some("health"), _) => return tell_health(kind, &environment),
+        (Some(word), id) => match succession::read(word, id.as_deref()) {
+            Some(predecessor) => Some(predecessor),
+            None => return refuse(kind, &unknown_argument(word)),
+        },
+    };
     let started = telemetry::start(&environment).and_then(|()| {
         if let Err(error) = hardened {
             tracing::warn!(%error, "this process may be read by others of the same user");
         }
         let supervisor = Supervisor::follow(&environment)?;
-        let worker = setup(&environment, OneShotConfig::read(&environment, kind)?)?;
-        Ok(worker.kept_by(supervisor))
+        let config = OneShotConfig { succeeds, ..OneShotConfig::read(&environment, kind)? };
+        Ok((setup(&environment, config)?.kept_by(supervisor), supervisor))
     });
-    let worker = match started {
-        Ok(worker) => worker,
-        Err(error) => return refuse(kind, &error),
-    };
-    let with_job = worker.config().exit_with_job;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let ended = runtime.and_then(|runtime| {
-        let exit = runtime.block_on(run(worker));
-        // A blocking call that is still under way must not hold up the next worker.
-        runtime.shutdown_background();
-        exit
-    });
-    match ended {
-        Ok(exit) => exit.code(with_job),
+    match started
+        .map_err(std::io::Error::other)
+        .and_then(|(worker, supervisor)| live(worker, supervisor))
+    {
+        Ok(code) => code,
         Err(error) => refuse(kind, &error),
     }
 }
 
-async fn run(worker: OneShot) -> std::io::Result<Exit> {
+/// The worker's life, and what comes after it.
+fn live(worker: OneShot, supervisor: Option<Supervisor>) -> std::io::Result<ExitCode> {
+    let with_job = worker.config().exit_with_job;
+    let predecessor = Predecessor::of(&worker);
+    let orders = StopOrders::default();
+    if worker.config().succeeds.is_some() {
+        orders.note();
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let exit = runtime.block_on(run(worker, orders.clone()));
+    // A blocking call that is still under way must not hold up the next worker.
+    runtime.shutdown_background();
+    let exit = exit?;
+    let is_forsaken = supervisor.is_some_and(Supervisor::is_gone);
+    if let Some(predecessor) = predecessor.filter(|_| exit != Exit::Idle && !is_forsaken) {
+        predecessor.begin_anew(&orders);
+    }
+    Ok(exit.code(with_job))
+}
+
+async fn run(worker: OneShot, orders: StopOrders) -> std::io::Result<Exit> {
     let address = worker.config().listen;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
@@ -70,6 +86,7 @@ async fn run(worker: OneShot) -> std::io::Result<Exit> {
     tokio::spawn(async move {
         loop {
             signals.next().await;
+            orders.note();
             if stop.send(()).await.is_err() {
                 return;
             }

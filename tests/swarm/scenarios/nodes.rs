@@ -60,14 +60,11 @@ pub(crate) fn stay_together(cluster: &mut Cluster) {
     assert!(used.len() > 1, "jobs ran on one node only: {used:?}");
 }
 
-/// Agents on a node that is being drained finish. That their jobs are delivered there is not certain
-/// (docs/swarm.md says why), so these may be run again elsewhere.
+/// Jobs on a node that is being drained finish there.
 pub(crate) fn drained(cluster: &mut Cluster) {
     three_nodes(cluster);
     let url = repository(cluster, "drained");
-    let mut request = job(&url, SCRIPT);
-    request["retries"] = 2.into();
-    let ids = working(cluster, &request);
+    let ids = working(cluster, &job(&url, SCRIPT));
     let nodes = ids.iter().flat_map(|id| nodes_of(cluster, id));
     let node = nodes.max().expect("each job is somewhere");
     assert_ne!(node, cluster.manager().name, "agents are on several nodes");

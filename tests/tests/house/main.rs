@@ -7,6 +7,7 @@ mod bad_input;
 mod cancel;
 mod command_line;
 mod concurrency;
+mod draining;
 mod git_access;
 mod hostile_repository;
 mod lost_workers;

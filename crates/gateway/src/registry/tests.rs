@@ -18,6 +18,8 @@ fn worker(kind: WorkerKind, workspace: Option<WorkspaceId>) -> Attach {
         version: "1".to_owned(),
         agents: Vec::new(),
         job: None,
+        is_leaving: false,
+        succeeds: None,
     }
 }
 
@@ -65,6 +67,66 @@ fn the_oldest_wish_gets_the_first_worker_that_fits_it() {
     registry.attach(worker(WorkerKind::ClaudeExec, Some(here)), HERE);
     assert_eq!(registry.next_grant().unwrap().0, oldest);
     assert!(registry.next_grant().is_none());
+}
+
+#[test]
+fn a_job_is_pulled_where_an_agent_can_work_on_it() {
+    let mut registry = Registry::default();
+    let pull = |registry: &mut Registry| registry.ask(wish(WorkerKind::GitPull), JobId::random());
+    let [bare, busy, free] = [(); 3].map(|()| Some(WorkspaceId::random()));
+    for workspace in [bare, busy, free] {
+        registry.attach(worker(WorkerKind::GitPull, workspace), HERE);
+    }
+    // Without agents anywhere it does not matter.
+    let first = granted(pull(&mut registry));
+    assert_eq!(first.workspace, bare);
+    registry.set_idle(first.worker);
+    let at_work = worker(WorkerKind::ClaudeExec, busy);
+    registry.attach(at_work.clone(), HERE);
+    registry.set_busy(at_work.id);
+    let leaving = Attach { is_leaving: true, ..worker(WorkerKind::ClaudeExec, bare) };
+    registry.attach(leaving, HERE);
+    registry.attach(worker(WorkerKind::ClaudeExec, free), HERE);
+    // One that comes later, where the only idle agent will have a job by then.
+    registry.attach(worker(WorkerKind::GitPull, free), HERE);
+    assert_eq!(granted(pull(&mut registry)).workspace, free);
+    assert_eq!(granted(pull(&mut registry)).workspace, busy);
+    assert_eq!(granted(pull(&mut registry)).workspace, free);
+    let waits = ticket(pull(&mut registry));
+    assert!(registry.next_grant().is_none(), "nobody can work where the idle git-pull is");
+    registry.attach(worker(WorkerKind::ClaudeExec, bare), HERE);
+    assert_eq!(registry.next_grant().unwrap().0, waits);
+}
+
+#[test]
+fn a_worker_that_is_to_go_does_not_count_on_one_that_will_be_gone_after_its_job() {
+    let mut registry = Registry::default();
+    let here = WorkspaceId::random();
+    let [busy, idle] = [(); 2].map(|()| worker(WorkerKind::GitPull, Some(here)));
+    registry.attach(busy.clone(), HERE);
+    registry.attach(idle.clone(), HERE);
+    registry.set_busy(busy.id);
+    assert_eq!(registry.depart(idle.id), Departing::OneOf(here));
+    assert_eq!(registry.depart(busy.id), Departing::Busy);
+    assert_eq!(registry.depart(idle.id), Departing::LastOf(here));
+    // Nor does it count on one that comes to take such a one's place.
+    registry.attach(Attach { is_leaving: true, ..worker(WorkerKind::GitPull, Some(here)) }, HERE);
+    assert_eq!(registry.depart(idle.id), Departing::LastOf(here));
+}
+
+#[test]
+fn a_worker_that_took_anothers_place_does_not_count_on_it() {
+    let mut registry = Registry::default();
+    let here = WorkspaceId::random();
+    // It had no time to say that it was told to stop, and its line is not seen to be closed yet.
+    let before = worker(WorkerKind::GitPull, Some(here));
+    registry.attach(before.clone(), HERE);
+    registry.set_busy(before.id);
+    let (is_leaving, succeeds) = (true, Some(before.id));
+    let successor = Attach { is_leaving, succeeds, ..worker(WorkerKind::GitPull, Some(here)) };
+    registry.attach(successor.clone(), HERE);
+    assert_eq!(registry.depart(successor.id), Departing::LastOf(here));
+    assert_eq!(registry.count(WorkerKind::GitPull, Activity::Busy), 0);
 }
 
 #[test]

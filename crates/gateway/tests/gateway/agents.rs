@@ -18,6 +18,8 @@ async fn claude_exec(gateway: &Gateway, agents: &[&str]) -> Attachment {
         version: "1".to_owned(),
         agents: agents.iter().map(|name| (*name).to_owned()).collect(),
         job: None,
+        is_leaving: false,
+        succeeds: None,
     };
     let line = gateway.inside().attach(&attach).await.unwrap();
     gateway.workers("claude-exec", "idle", 1).await;

@@ -1,11 +1,11 @@
-//! Idle workers that are told to stop while their workspace is in use.
+//! Workers that are told to stop while their workspace is in use.
 
 use std::time::Duration;
 
 use service::client::EventStream;
 use service::one_shot::Exit;
-use service::protocol::worker::LeaseRequest;
-use service::protocol::{JobId, WorkerKind, WorkspaceId};
+use service::protocol::worker::{Attach, LeaseRequest};
+use service::protocol::{JobId, WorkerId, WorkerKind, WorkspaceId};
 use tokio::time::timeout;
 
 use crate::support::{Gateway, job, read_all, read_until};
@@ -65,6 +65,34 @@ async fn a_worker_that_is_to_go_does_what_its_workspace_needs_and_nothing_new() 
 }
 
 #[tokio::test]
+async fn a_worker_that_asks_before_it_is_attached_is_no_stranger() {
+    let gateway = Gateway::start().await;
+    let workflow = Worker::workflow(&gateway).await;
+    let workspace = WorkspaceId::random();
+    let stream = pulled(&gateway, workspace).await;
+    let id = WorkerId::random();
+    let (inside, asks) = (gateway.inside(), gateway.inside());
+    let leave = tokio::spawn(async move { asks.depart(id).await });
+    let attach = Attach {
+        id,
+        kind: WorkerKind::GitPull,
+        port: 1,
+        workspace: Some(workspace),
+        node: "node-1".to_owned(),
+        version: "1".to_owned(),
+        agents: Vec::new(),
+        job: None,
+        is_leaving: true,
+        succeeds: None,
+    };
+    let _line = inside.attach(&attach).await.unwrap();
+    assert!(!leave.is_finished());
+    workflow.go_on();
+    read_all(stream).await;
+    assert!(leave.await.unwrap().unwrap());
+}
+
+#[tokio::test]
 async fn a_worker_that_nobody_needs_goes_at_once() {
     let gateway = Gateway::start().await;
     let _workflow = Worker::workflow(&gateway).await;
@@ -79,5 +107,5 @@ async fn a_worker_that_nobody_needs_goes_at_once() {
     let (mut first, _second) = (start().await, start().await);
     gateway.workers("git-pull", "idle", 2).await;
     first.tell_to_stop().await;
-    assert_eq!(timeout(MOMENT, first.exits()).await.unwrap(), Exit::Idle);
+    assert_eq!(first.exits().await, Exit::Idle);
 }

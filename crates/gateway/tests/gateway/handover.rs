@@ -128,6 +128,8 @@ fn attach(id: WorkerId, port: u16) -> Attach {
         agents: Vec::new(),
         version: "1".to_owned(),
         job: None,
+        is_leaving: false,
+        succeeds: None,
     }
 }
 

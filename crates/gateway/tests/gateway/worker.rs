@@ -81,6 +81,7 @@ impl Worker {
             drain: Duration::from_secs(30),
             reader_wait: Duration::from_secs(20),
             exit_with_job: false,
+            succeeds: None,
         };
         let id = config.id;
         let gate = Arc::new(Semaphore::new(0));

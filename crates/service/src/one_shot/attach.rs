@@ -50,5 +50,7 @@ fn introduction(config: &OneShotConfig, agents: &[String], port: u16, slot: &Slo
         version: env!("CARGO_PKG_VERSION").to_owned(),
         agents: agents.to_vec(),
         job: slot.job().map(|job| RunningJob { id: job.id(), attempt: job.attempt() }),
+        is_leaving: slot.is_leaving(),
+        succeeds: config.succeeds,
     }
 }

@@ -35,6 +35,8 @@ pub struct OneShotConfig {
     pub reader_wait: Duration,
     /// Whether a failed job makes the process exit with 1.
     pub exit_with_job: bool,
+    /// The worker that was told to stop and whose place it takes: so it was told that as well.
+    pub succeeds: Option<WorkerId>,
 }
 
 /// A reader that is gone comes back within seconds, or its machine is lost.
@@ -70,6 +72,7 @@ impl OneShotConfig {
             drain: seconds("ONESHIFT_DRAIN_SECONDS", 30)?,
             reader_wait: seconds("ONESHIFT_READER_WAIT_SECONDS", READER_WAIT_SECONDS)?,
             exit_with_job: exit_with_job(environment)?,
+            succeeds: None,
         })
     }
 

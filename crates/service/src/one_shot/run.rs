@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::Endpoint;
 use protocol::event::Payload;
 use protocol::{Outcome, Reason, State};
 use tokio::net::TcpListener;
@@ -49,6 +50,7 @@ pub struct OneShot {
     openapi: Vec<openapi::Route>,
     supervisor: Option<Supervisor>,
     agents: Vec<String>,
+    has_successor: bool,
 }
 
 /// How a worker's life ended.
@@ -72,6 +74,7 @@ impl OneShot {
             openapi: Vec::new(),
             agents: Vec::new(),
             supervisor: None,
+            has_successor: false,
         }
     }
 
@@ -80,6 +83,18 @@ impl OneShot {
     #[must_use]
     pub fn kept_by(self, supervisor: Option<Supervisor>) -> Self {
         Self { supervisor, ..self }
+    }
+
+    /// Has the process begin anew when it was told to stop while it had a job, so that jobs with files
+    /// in its workspace find somebody there. Only for workers that run nothing of a job's own.
+    #[must_use]
+    pub fn with_successor(self) -> Self {
+        Self { has_successor: true, ..self }
+    }
+
+    /// Whether somebody could need a successor.
+    pub(crate) fn may_be_followed(&self) -> bool {
+        self.has_successor && !gateways_that_count_on(&self.config).is_empty()
     }
 
     /// Says which agents the worker has, the one that it chooses by itself first.
@@ -115,6 +130,9 @@ impl OneShot {
     ) -> std::io::Result<Exit> {
         let port = listener.local_addr()?.port();
         let slot = Arc::new(Slot::default());
+        if self.config.succeeds.is_some() {
+            slot.set_leaving();
+        }
         let (start, jobs) = mpsc::channel(1);
         let worker = Worker {
             slot: Arc::clone(&slot),
@@ -134,7 +152,7 @@ impl OneShot {
         let limits = serve::Limits { connections: MAX_CONNECTIONS, unread: UNREAD, linger: LINGER };
         let server = tokio::spawn(serve(listener, router, limits, done.clone().cancelled_owned()));
         let supervisor = self.supervisor;
-        let life = Life { config, slot, jobs, stop, supervisor, is_told_to_stop: false };
+        let life = Life { config, slot, jobs, stop, supervisor };
         let exit = life.live().await;
         done.cancel();
         let _ = server.await;
@@ -162,8 +180,6 @@ struct Life {
     jobs: mpsc::Receiver<(Job, Work)>,
     stop: mpsc::Receiver<()>,
     supervisor: Option<Supervisor>,
-    /// Whether a signal came at the same time as the job.
-    is_told_to_stop: bool,
 }
 
 impl Life {
@@ -176,9 +192,11 @@ impl Life {
 
     /// The job; none if the worker was told to stop and nobody needs it.
     async fn wait_for_job(&mut self) -> Option<(Job, Work)> {
-        tokio::select! {
-            Some(job) = self.jobs.recv() => return Some(job),
-            _ = self.stop.recv() => self.is_told_to_stop = true,
+        if !self.slot.is_leaving() {
+            tokio::select! {
+                Some(job) = self.jobs.recv() => return Some(job),
+                _ = self.stop.recv() => self.slot.set_leaving(),
+            }
         }
         if !self.is_forsaken() {
             let permission = tokio::time::timeout(self.config.drain, permission(&self.config));
@@ -249,8 +267,15 @@ impl Life {
 
     /// Waits for a signal, then for the end of the drain time or the next signal.
     async fn drained(&mut self) {
-        if !self.is_told_to_stop && self.stop.recv().await.is_none() {
-            std::future::pending::<()>().await;
+        let mut _telling = None;
+        if !self.slot.is_leaving() {
+            if self.stop.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+            self.slot.set_leaving();
+            let config = Arc::clone(&self.config);
+            let telling = tokio::spawn(async move { announce_leaving(&config).await });
+            _telling = Some(AbortOnDrop(telling.abort_handle()));
         }
         let drain = if self.is_forsaken() { Duration::ZERO } else { self.config.drain };
         tracing::info!(seconds = drain.as_secs(), "told to stop; the job may go on for that long");
@@ -282,13 +307,24 @@ impl Life {
     }
 }
 
+/// Lets the gateways know that a worker that has a job will be gone after it: who counts on it must
+/// stay.
+async fn announce_leaving(config: &OneShotConfig) {
+    for gateway in gateways_that_count_on(config) {
+        // One that cannot be reached hears of it when the worker attaches again.
+        let _ = gateway.depart(config.id).await;
+    }
+}
+
+/// Those for which it matters whether the worker stays: a job's files are in a workspace.
+fn gateways_that_count_on(config: &OneShotConfig) -> &[Endpoint] {
+    if config.workspace.is_some() { &config.gateways } else { &[] }
+}
+
 /// Waits until no gateway needs an idle worker: what jobs have in its workspace may be for it to
 /// deliver. One that cannot be reached needs nobody.
 async fn permission(config: &OneShotConfig) {
-    if config.workspace.is_none() {
-        return;
-    }
-    for gateway in &config.gateways {
+    for gateway in gateways_that_count_on(config) {
         while matches!(gateway.depart(config.id).await, Ok(false)) {
             // A gateway that stops itself says so at once.
             tokio::time::sleep(DEPARTURE_PAUSE).await;

@@ -1,5 +1,6 @@
 //! The one place for the one job.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -18,6 +19,8 @@ pub(super) struct Slot {
     readers: watch::Sender<usize>,
     /// Whether a reader has had the terminal event.
     delivered: watch::Sender<bool>,
+    /// Whether the worker was told to stop.
+    is_leaving: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -46,6 +49,7 @@ impl Default for Slot {
             job: watch::Sender::new(None),
             readers: watch::Sender::new(0),
             delivered: watch::Sender::new(false),
+            is_leaving: AtomicBool::new(false),
         }
     }
 }
@@ -81,6 +85,16 @@ impl Slot {
             *state = State::Closed;
         }
         is_idle
+    }
+
+    /// Notes that the worker was told to stop, for good.
+    pub(super) fn set_leaving(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the worker was told to stop.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
     }
 
     /// The job that holds the slot.
