@@ -90,10 +90,19 @@ impl Endpoint {
 
     /// Sends a request and returns its answer's head if that is a success.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, request.send());
+        self.send_within(ANSWER_TIMEOUT, request).await
+    }
+
+    /// The same for an answer that must come within some time.
+    pub(crate) async fn send_within(
+        &self,
+        limit: Duration,
+        request: RequestBuilder,
+    ) -> Result<Response, ClientError> {
+        let answer = tokio::time::timeout(limit, request.send());
         let response = answer
             .await
-            .map_err(|_| self.unreachable("no answer for 30 s"))?
+            .map_err(|_| self.unreachable(&format!("no answer for {} s", limit.as_secs())))?
             .map_err(|error| ClientError::from_reqwest(&self.base, &error))?;
         if response.status().is_success() {
             return Ok(response);

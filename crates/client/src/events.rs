@@ -22,7 +22,7 @@ pub struct Patience {
     /// While nothing comes, not even the comment that a stream carries every 15 s. To try again
     /// costs nothing but a request.
     pub silence: Duration,
-    /// While a new connection brings no answer.
+    /// While a request brings no answer.
     pub answer: Duration,
     /// While nothing listens at the address.
     pub refused: Duration,

@@ -49,7 +49,8 @@ pub struct JobFilter {
 }
 
 impl Endpoint {
-    /// Posts a job and follows it from its first event.
+    /// Posts a job and follows it from its first event. Waits for the answer as long as `patience` says;
+    /// whoever has not answered by then may have the job all the same.
     ///
     /// # Errors
     /// When the service cannot be reached or rejects the job.
@@ -58,7 +59,8 @@ impl Endpoint {
         submission: Submission<'_>,
         patience: Patience,
     ) -> Result<EventStream, ClientError> {
-        let response = self.send(self.submission(submission)).await?;
+        let answer = self.send_within(patience.answer, self.submission(submission));
+        let response = answer.await?;
         let job = self.job_of(&response)?;
         Ok(EventStream::new(self.clone(), job, 0, patience).with_response(response))
     }

@@ -93,6 +93,7 @@ impl Core {
     fn leave(&mut self, job: JobId) {
         self.runners.remove(&job);
         self.places.remove(&job);
+        self.absences.forget(job);
     }
 }
 

@@ -35,7 +35,7 @@ impl Gateway {
     ///
     /// # Errors
     /// `conflict` when the job is not running, `not_found` when there has been no worker in the
-    /// workspace for long, `unavailable` when none became idle in time.
+    /// workspace for long while there are some elsewhere, `unavailable` when none became idle in time.
     pub(crate) async fn lease(self: &Arc<Self>, request: LeaseRequest) -> Result<Lease, ApiError> {
         if request.kind == WorkerKind::Workflow {
             let message = "kind workflow is not for lease: the gateway itself gives jobs to them";
@@ -114,8 +114,9 @@ impl Core {
             return Err(ApiError::new(ErrorCode::Conflict, message));
         }
         let mut hold = HOLD;
-        if !self.registry.has_fitting(wish) {
-            let left = absences::LONGEST.saturating_sub(self.absences.noted(wish, now));
+        // While there is none anywhere it would find none elsewhere either: better late than lost.
+        if !self.registry.has_fitting(wish) && self.registry.has(wish.kind) {
+            let left = absences::LONGEST.saturating_sub(self.absences.noted(wish, job, now));
             if left.is_zero() {
                 return Err(none_there(wish));
             }
@@ -187,6 +188,8 @@ mod tests {
     fn a_workspace_that_nobody_is_left_in_is_waited_for_a_minute_and_no_longer() {
         let (mut core, begun) = (Core::default(), Instant::now());
         let job = running(&mut core);
+        let elsewhere = git_pull(WorkspaceId::random());
+        core.registry.attach(elsewhere.clone(), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let at = |seconds| begun + Duration::from_secs(seconds);
         let workspace = WorkspaceId::random();
         let wish = Wish { kind: WorkerKind::GitPull, workspace: Some(workspace) };
@@ -209,5 +212,24 @@ mod tests {
         core.registry.attach(attach.clone(), IpAddr::V4(Ipv4Addr::LOCALHOST));
         core.registry.set_busy(attach.id);
         assert!(ask(&mut core, 3000).is_ok());
+    }
+
+    #[test]
+    fn each_job_waits_for_itself_and_for_ever_while_there_is_nobody_anywhere() {
+        let (mut core, begun) = (Core::default(), Instant::now());
+        let jobs = [running(&mut core), running(&mut core)];
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let wish = Wish { kind: WorkerKind::GitPull, workspace: Some(WorkspaceId::random()) };
+        for seconds in [0, 1000, 2000] {
+            assert_eq!(core.call(wish, jobs[0], at(seconds)).unwrap().1, HOLD);
+        }
+        core.registry.attach(git_pull(WorkspaceId::random()), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert!(core.call(wish, jobs[0], at(3000)).is_ok());
+        assert!(core.call(wish, jobs[1], at(3059)).is_ok());
+        assert!(core.call(wish, jobs[0], at(3060)).is_err());
+        assert!(core.call(wish, jobs[1], at(3060)).is_ok());
+        // What an attempt has waited does not count for the next one.
+        core.absences.forget(jobs[0]);
+        assert!(core.call(wish, jobs[0], at(3061)).is_ok());
     }
 }

@@ -14,9 +14,10 @@ use service::client::{ClientError, Endpoint, EventStream, NamedJob, Patience, Su
 use service::protocol::worker::Lease;
 use service::protocol::{Outcome, Payload, Reason};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::attachments::STOP_ANSWER;
 use crate::gateway::{Gateway, Running};
 use crate::job_ref::JobRef;
 use crate::scheduler::{Start, cancellation};
@@ -131,7 +132,16 @@ impl Runner {
             }),
             idempotency_key: None,
         };
-        let error = match self.endpoint.submit(submission, Patience::WORKER).await {
+        let cancelled = async {
+            self.cancel.cancelled().await;
+            // A worker that is well has answered by then.
+            sleep(STOP_ANSWER).await;
+        };
+        let posted = tokio::select! {
+            posted = self.endpoint.submit(submission, Patience::WORKER) => posted,
+            () = cancelled => return Handover::Unclear,
+        };
+        let error = match posted {
             Ok(stream) => return Handover::Taken(Box::new(stream)),
             Err(error) => error,
         };

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use service::client::ClientError;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
-use super::Runner;
+use super::{Known, Runner};
 
 /// How long a worker may say nothing before it is asked whether it lives. An agent may think for
 /// longer than this: the worker answers meanwhile.
@@ -24,15 +24,22 @@ const QUESTIONS: usize = 2;
 
 impl Runner {
     /// Resolves when the worker does not answer any more. `heard` changes with each of its events.
-    pub(super) async fn pulse_ends(&self, mut heard: watch::Receiver<()>) -> ClientError {
+    pub(super) async fn pulse_ends(
+        &self,
+        mut heard: watch::Receiver<()>,
+        known: Known,
+    ) -> ClientError {
+        // One that did not answer when it was given the job has been silent already.
+        let mut silence = if known == Known::Unclear { Duration::ZERO } else { SILENCE };
         loop {
+            let asked_at = tokio::time::Instant::now() + std::mem::replace(&mut silence, SILENCE);
             tokio::select! {
                 changed = heard.changed() => match changed {
                     Ok(()) => continue,
                     // Nobody listens to the worker any more.
                     Err(_) => std::future::pending().await,
                 },
-                () = sleep(SILENCE) => {}
+                () = sleep_until(asked_at) => {}
                 () = self.line_broke.notified() => {
                     sleep(RETURN).await;
                     if self.gateway.core().registry.contact(self.worker.worker).is_some() {

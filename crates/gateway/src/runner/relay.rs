@@ -40,7 +40,7 @@ impl Runner {
         }
         let mut intake = Intake::start(stream);
         let (heard, listening) = watch::channel(());
-        let mut pulse_ends = std::pin::pin!(self.pulse_ends(listening));
+        let mut pulse_ends = std::pin::pin!(self.pulse_ends(listening, known));
         let mut deadline = Instant::now() + NEVER;
         let mut wish: Option<Wish> = None;
         let mut delivery = None;

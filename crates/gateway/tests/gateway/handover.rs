@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Gateway, assert_whole, attempts, job, outcome, read_all, read_until};
+use crate::support::{Gateway, assert_whole, attempts, cancel, job, outcome, read_all, read_until};
 use crate::worker::Worker;
 
 /// What happens to the first connection; all others are passed through.
@@ -175,6 +175,42 @@ async fn a_worker_that_hangs_is_replaced_long_before_its_connections_time_out() 
     let frames = replaced.expect("the worker is replaced");
     assert_eq!((attempts(&frames), outcome(&frames).state), (vec![2], State::Completed));
     drop(other);
+}
+
+/// A worker that looks idle and hangs.
+async fn hanging(gateway: &Gateway) -> (Worker, Line, Attachment) {
+    let worker = Worker::unattached(gateway).await;
+    let line = Line::to(&worker, First::Passes).await;
+    line.weather.send_replace(Weather::Frozen);
+    let (_, attached) = line.attach(gateway).await;
+    (worker, line, attached)
+}
+
+#[tokio::test]
+async fn a_job_that_is_given_to_a_worker_that_hangs_goes_to_another() {
+    let gateway = Gateway::start().await;
+    let _hanging = hanging(&gateway).await;
+    let stream = gateway.submit(job("hello")).await;
+    gateway.workers("workflow", "busy", 1).await;
+    let _other = Worker::workflow(&gateway).await;
+    // Until the answer is given up it would take 30 s, and the same again until the worker is.
+    let replaced = tokio::time::timeout(Duration::from_secs(25), read_all(stream)).await;
+    let frames = replaced.expect("the worker is replaced");
+    assert_eq!((attempts(&frames), outcome(&frames).state), (vec![2], State::Completed));
+}
+
+#[tokio::test]
+async fn a_job_that_is_given_to_a_worker_that_hangs_can_be_cancelled() {
+    let gateway = Gateway::start().await;
+    let _hanging = hanging(&gateway).await;
+    let stream = gateway.submit(job("hello")).await;
+    gateway.workers("workflow", "busy", 1).await;
+    assert_eq!(cancel(&gateway, stream.job()).await.0, 202);
+    // Until the answer is given up it would take 30 s.
+    let ended = tokio::time::timeout(Duration::from_secs(15), read_all(stream)).await;
+    let frames = ended.expect("the job is cancelled");
+    assert_whole(&frames);
+    assert_eq!(outcome(&frames).state, State::Cancelled);
 }
 
 #[tokio::test]
