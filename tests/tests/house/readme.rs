@@ -82,7 +82,7 @@ async fn each_command_of_the_readme_works() {
         let kind = match run {
             "cargo test --workspace" => "test",
             // It takes a quarter of an hour, and engines of its own.
-            "cargo test -p end-to-end --features swarm --test swarm" => "test on Swarm",
+            "cargo test --workspace --features end-to-end/swarm --test swarm" => "test on Swarm",
             _ if run.ends_with("oneshift up") => "up",
             _ => "",
         };
