@@ -26,6 +26,8 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("killed_containers_and_a_killed_engine_lose_and_double_no_job", deaths::under_load),
     ("fifty_workers_that_end_at_once_refuse_no_job", deaths::restart_storm),
     ("a_rolling_update_refuses_nobody_and_loses_no_job", updates::rolling_update),
+    ("services_updated_in_turn_refuse_nobody_and_lose_no_job", updates::in_turn),
+    ("a_changed_credential_is_what_the_next_jobs_use", updates::changed_credential),
     ("a_bad_image_is_taken_back", updates::bad_image),
     ("the_clusters_token_changes_without_a_gap", updates::rotated_token),
     ("the_steps_of_a_job_stay_on_its_node", nodes::stay_together),

@@ -8,7 +8,7 @@ use crate::deploy::Reached;
 use crate::jobs::job;
 
 /// What the operator told the gateway of a service.
-fn service(cluster: &Cluster, name: &str) -> Value {
+pub(super) fn service(cluster: &Cluster, name: &str) -> Value {
     let shown = cluster.client().get("/api/cluster").unwrap_or_default();
     let services = shown["services"].as_array().cloned().unwrap_or_default();
     services.into_iter().find(|service| service["name"] == name).unwrap_or_default()

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use end_to_end::git_server::{Access, PASSWORD, USER};
 use serde_json::json;
 
 use super::one_node::repository;
@@ -67,8 +68,50 @@ pub(crate) fn rolling_update(cluster: &mut Cluster) {
 }
 
 fn running(cluster: &Cluster) -> Vec<String> {
-    let tasks = LOGGING.into_iter().flat_map(|service| cluster.tasks(service));
-    tasks.filter(Task::runs).map(|task| task.id).collect()
+    LOGGING.into_iter().flat_map(|service| running_of(cluster, service)).collect()
+}
+
+fn running_of(cluster: &Cluster, service: &str) -> Vec<String> {
+    cluster.tasks(service).into_iter().filter(Task::runs).map(|task| task.id).collect()
+}
+
+/// As an operator does it who wants new containers of the same image: one service after the other.
+pub(crate) fn in_turn(cluster: &mut Cluster) {
+    let url = repository(cluster, "turn");
+    cluster.reach(Reached::ByName);
+    cluster.until_at_full_strength();
+    let jobs = under_load(cluster, &url, |cluster| {
+        for service in LOGGING {
+            let before = running_of(cluster, service);
+            let path = format!("/api/cluster/services/{service}/update");
+            let (status, answer) = cluster.client().post(&path, &json!({}));
+            assert_eq!(status, 200, "{service}: {answer}");
+            cluster.until(&format!("all containers of {service} are other ones"), || {
+                let now = running_of(cluster, service);
+                now.len() >= before.len() && before.iter().all(|task| !now.contains(task))
+            });
+        }
+    });
+    assert!(jobs > 5, "the updates met {jobs} jobs");
+    cluster.until_at_full_strength();
+}
+
+pub(crate) fn changed_credential(cluster: &mut Cluster) {
+    let _ = repository(cluster, "private");
+    let url = cluster.repository_url(&cluster.git.url(Access::Private, "private"));
+    let request = job(&url, "date > date");
+    let address = url.split('/').nth(2).expect("a host").to_owned();
+    for (password, expected) in [("wrong", "login_refused"), (PASSWORD, "completed")] {
+        let login = format!("http://{USER}:{}@{address}", password.replace(' ', "%20"));
+        cluster.set("GIT_CREDENTIALS", &login);
+        cluster.must_deploy(&[]);
+        cluster.until_at_full_strength();
+        let outcome = cluster.client().run(&request).outcome();
+        let end = outcome["reason"].as_str().or_else(|| outcome["state"].as_str());
+        assert_eq!(end, Some(expected), "{outcome}");
+        assert!(!outcome.to_string().contains(password), "{outcome}");
+    }
+    cluster.set("GIT_CREDENTIALS", "");
 }
 
 /// What a service's environment says of its log.
