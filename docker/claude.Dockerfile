@@ -2,7 +2,7 @@
 #
 #   docker build -f docker/claude.Dockerfile -t oneshift-claude docker
 
-ARG NODE=node:20-bookworm-slim
+ARG NODE=node:20.19.5-bookworm-slim
 FROM ${NODE} AS fetch
 ARG CLAUDE_VERSION=2.1.197
 RUN npm install --global --no-fund --no-audit "@anthropic-ai/claude-code@${CLAUDE_VERSION}" \
