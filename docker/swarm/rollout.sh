@@ -1,48 +1,45 @@
-# shellcheck shell=bash disable=SC2154,SC2004 # deploy-swarm.sh declares the variables
+# shellcheck shell=bash disable=SC2154,SC2034,SC2004 # deploy-swarm.sh declares the variables
 # Part of deploy-swarm.sh: a deployment, until all of it runs or has been taken back.
 
-is_deployed() { [[ -n $(docker service ls --quiet --filter "label=com.docker.stack.namespace=$stack") ]]; }
-
 stack_services() {
-    docker service ls --filter "label=com.docker.stack.namespace=$stack" --format '{{.Name}}' | sort
+    [[ $has_swarm == no ]] \
+        || docker service ls --filter "label=com.docker.stack.namespace=$stack" --format '{{.Name}}' | sort
 }
 
-# The node that keeps the store: whichever has the label, else this one.
-pin_store() {
-    local node
-    for node in $(docker node ls --quiet 2>/dev/null); do
-        [[ $(docker node inspect --format '{{index .Spec.Labels "oneshift.store"}}' "$node") == true ]] && return
-    done
-    say "the store's volume is on this node from now on (label oneshift.store)"
-    run docker node update --label-add oneshift.store=true \
-        "$(docker info --format '{{.Swarm.NodeID}}')" >/dev/null
+is_deployed() { [[ -n $(stack_services) ]]; }
+
+# One round: deploy, wait, and go back if the new does not run. Says what it was if it fails.
+roll_out() {
+    local what=$1 since
+    since=$(now)
+    note_versions
+    if deploy_stack; then
+        converge forward "$since" && return
+    elif ((${#version_before[@]})) && [[ -z $(what_is_not_back) ]]; then
+        fail "$what was refused; no service is another one than before"
+    fi
+    ((${#version_before[@]})) || fail "$what failed; mend what is said above and run the script again"
+    take_back "$what"
 }
 
 deploy_stack() {
-    local service name arguments=(--compose-file swarm.yml) overlay
+    local overlay arguments=(--resolve-image=never --prune --compose-file swarm.yml)
     for overlay in "${overlays[@]}"; do
         arguments+=(--compose-file "$overlay")
     done
-    for service in "${!replicas[@]}"; do
-        name=ONESHIFT_REPLICAS_${service^^}
-        name=${name//-/_}
-        # What was scaled by hand, or by the operator, stays unless something else is asked for.
-        [[ -n ${replicas[$service]} ]] || replicas[$service]=$(value_of "$name")
-        [[ -n ${replicas[$service]} ]] || replicas[$service]=$(docker service inspect \
-            --format '{{.Spec.Mode.Replicated.Replicas}}' "${stack}_$service" 2>/dev/null || true)
-        [[ -z ${replicas[$service]} ]] || export "$name=${replicas[$service]}"
-    done
-    for name in "${!setting[@]}"; do
-        is_secret "$name" || [[ -n ${!name:-} ]] || export "$name=${setting[$name]}"
-    done
+    # Nodes that have to pull need to be logged in there as this machine is. There is nothing else to
+    # ask a registry for: images are named by id or digest.
+    [[ -z $registry ]] || arguments+=(--with-registry-auth)
+    export_settings
     export ONESHIFT_STACK=$stack
-    # Images are named by id or digest: there is nothing to ask a registry for.
-    update_stack --resolve-image=never --prune "${arguments[@]}" "$stack"
+    update_stack "${arguments[@]}" "$stack"
 }
 
-# A service that changes in the same moment, as when the operator scales it, refuses the update.
+# A service that changes in the same moment, as when the operator scales it, refuses the update. Those
+# that were updated before it go back first: a second update would be what Docker goes back from.
 update_stack() {
     local words
+    export_replicas
     [[ $dry_run == no ]] || { run docker stack deploy "$@"; return; }
     for _ in 1 2 3 4 5; do
         if words=$(docker stack deploy "$@" 2>&1); then
@@ -50,32 +47,36 @@ update_stack() {
             return
         fi
         [[ $words == *"update out of sequence"* ]] || break
+        undo
         sleep 1
+        export_replicas
     done
-    fail "$words"
+    say "$words"
+    return 1
 }
 
-is_secret() {
-    case $1 in
-        ANTHROPIC_API_KEY | CLAUDE_CODE_OAUTH_TOKEN | GIT_CREDENTIALS | CLUSTER_TOKEN | TOKENS_FILE) ;;
-        *) return 1 ;;
-    esac
+export_replicas() {
+    local service name asked
+    for service in "${!replicas[@]}"; do
+        name=$(replicas_variable "$service")
+        asked=$(asked_replicas "$service")
+        [[ -z $asked ]] || export "$name=$asked"
+    done
 }
 
-# How a service is: `ready`, or `failed` with a task, or how many of its replicas have come up. One
-# that has done a job since and is being replaced has come up as well: under load there may be no
-# moment at which all of them run.
+# How a service is: `ready`, or `failed` with a task, or what it still lacks. One that has done a job
+# since and is being replaced has come up as well: under load there may be no moment at which all run.
 service_state() {
-    local service=$1 since=$2 wanted update started
+    local service=$1 aim=$2 since=$3 wanted update started
     read -r wanted update started < <(docker service inspect --format \
         '{{.Spec.Mode.Replicated.Replicas}} {{with .UpdateStatus}}{{.State}} {{if .StartedAt}}{{.StartedAt.UTC.Format "2006-01-02T15:04:05.000000000"}}{{end}}{{end}}' \
         "$service")
     # What became of an update before this one does not matter any more.
     if [[ $started > $since ]]; then
         since=$started
-        case $command-$update in
-            *-updating | rollback-rollback_started) echo "not all replicas replaced"; return ;;
-            rollback-rollback_completed) ;;
+        case $aim-$update in
+            *-updating | back-rollback_started) echo "has not replaced all its replicas yet"; return ;;
+            back-rollback_completed) ;;
             *-paused | *-rollback_*) wanted=failed ;;
         esac
     fi
@@ -89,32 +90,33 @@ service_state() {
             ($5 == "failed" || $5 == "rejected") && $3 > since { failures++; failed = $1 }
             END {
                 if (wanted == "failed" || failures >= 3) print "failed", failed
-                else if (length(up) < wanted) print length(up), "of", wanted
+                else if (length(up) < wanted) print "runs", length(up), "of its", wanted, "replicas"
                 else print "ready"
             }'
 }
 
 # Waits until every service has all its tasks; says otherwise which one does not, and why.
 converge() {
-    local since=$1 deadline=$((SECONDS + wait_seconds)) service state waiting
+    local aim=$1 since=$2 deadline=$((SECONDS + wait_seconds)) service state waiting
     [[ $dry_run == no ]] || return 0
+    say "waiting until everything runs, at most $wait_seconds s"
     while true; do
         # Swarm begins an update a moment after it was told of it.
         sleep 1
         waiting=()
         for service in $(stack_services); do
-            state=$(service_state "$service" "$since")
+            state=$(service_state "$service" "$aim" "$since")
             case $state in
                 ready) ;;
                 failed*) explain "$service" "${state#failed}"; return 1 ;;
-                *) waiting+=("$service has $state") ;;
+                *) waiting+=("$service $state") ;;
             esac
         done
         ((${#waiting[@]})) || return 0
         if ((SECONDS > deadline)); then
-            say "after $wait_seconds s: ${waiting[*]}"
-            for service in $(stack_services); do
-                [[ $(service_state "$service" "$since") == ready ]] || explain "$service" ''
+            for state in "${waiting[@]}"; do
+                say "after $wait_seconds s, $state"
+                explain "${state%% *}" ''
             done
             return 1
         fi
@@ -132,28 +134,4 @@ explain() {
         --format '{{.Node}}' "$service" | head -n 1), $(docker inspect --type task \
         --format '{{.Status.State}}: {{or .Status.Err .Status.Message}}' "$task" 2>&1)"
     docker service logs --raw --tail 15 "$task" 2>&1 | sed 's/^/    /' >&2 || true
-}
-
-roll_back() {
-    local service
-    for service in $(stack_services); do
-        if [[ $(docker service inspect --format '{{if .PreviousSpec}}yes{{end}}' "$service") == yes ]]; then
-            say "rolling back $service"
-            run docker service rollback --detach "$service" >/dev/null 2>&1 || true
-        fi
-    done
-}
-
-# One round: deploy, wait, and go back if the new does not run.
-roll_out() {
-    local since was_there=no
-    since=$(now)
-    is_deployed && was_there=yes
-    deploy_stack
-    converge "$since" && return
-    if [[ $was_there == yes ]]; then
-        roll_back
-        fail "the deployment failed and was rolled back; jobs in the queue are kept"
-    fi
-    fail "the deployment failed; mend what is said above and run the script again"
 }
