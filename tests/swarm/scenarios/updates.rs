@@ -111,7 +111,8 @@ pub(crate) fn changed_credential(cluster: &mut Cluster) {
         assert_eq!(end, Some(expected), "{outcome}");
         assert!(!outcome.to_string().contains(password), "{outcome}");
     }
-    cluster.set("GIT_CREDENTIALS", "");
+    // What is not mentioned any more would be kept.
+    cluster.set("GIT_CREDENTIALS", "''");
 }
 
 /// What a service's environment says of its log.
