@@ -1,37 +1,48 @@
 //! Connections for reading, used off the runtime's threads.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Store;
 use super::error::{OpenError, StoreError};
 use super::schema;
 
 /// Reads at the same time; with more, they would only wait for the disk together.
-const CONNECTIONS: usize = 4;
+pub(super) const CONNECTIONS: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Readers {
     idle: Mutex<Vec<Connection>>,
-    places: Semaphore,
+    pub(super) places: Arc<Semaphore>,
+}
+
+/// A connection in use, and the place of the read that uses it. A read goes on when its caller has
+/// gone away, so it is the read that has them.
+struct Borrowed {
+    readers: Arc<Readers>,
+    connection: Option<Connection>,
+    /// Given up after the connection is back.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Readers {
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
         let idle: Result<Vec<_>, _> =
             (0..CONNECTIONS).map(|_| schema::open_for_reading(folder)).collect();
-        Ok(Self { idle: Mutex::new(idle?), places: Semaphore::new(CONNECTIONS) })
+        Ok(Self { idle: Mutex::new(idle?), places: Arc::new(Semaphore::new(CONNECTIONS)) })
     }
 
-    fn take(&self) -> Option<Connection> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn give_back(&self, connection: Connection) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        self.readers.idle().extend(self.connection.take());
     }
 }
 
@@ -42,12 +53,13 @@ impl Store {
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let readers = Arc::clone(&self.readers);
-        let _place = self.readers.places.acquire().await.map_err(|_| StoreError::Closed)?;
+        let places = Arc::clone(&readers.places);
+        let place = places.acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let reading = tokio::task::spawn_blocking(move || {
-            let connection = readers.take().ok_or(StoreError::Closed)?;
-            let result = read(&connection);
-            readers.give_back(connection);
-            Ok(result?)
+            let connection = readers.idle().pop();
+            let borrowed = Borrowed { readers, connection, _place: place };
+            let connection = borrowed.connection.as_ref().ok_or(StoreError::Closed)?;
+            Ok(read(connection)?)
         });
         reading.await.unwrap_or(Err(StoreError::Closed))
     }

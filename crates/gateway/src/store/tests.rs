@@ -1,4 +1,5 @@
 mod attempts;
+mod readers;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
