@@ -207,11 +207,34 @@ impl Gateway {
         }
     }
 
-    /// Ends a job that nothing works on.
-    pub(crate) async fn end(self: &Arc<Self>, job: JobRef, outcome: Outcome) {
+    /// Ends a job that nothing works on. `None` when the gateway stops before that is on disk.
+    pub(crate) async fn end(self: &Arc<Self>, job: JobRef, outcome: Outcome) -> Option<()> {
+        let state = outcome.state;
+        let changed = self.commit(Change::new(job, Transition::End(Box::new(outcome)))).await?;
+        self.ended(job, state, changed);
+        Some(())
+    }
+
+    /// The same, for one who waits for it.
+    ///
+    /// # Errors
+    /// When it cannot be stored now; it will be, if the gateway lives until it can.
+    pub(crate) async fn end_now(
+        self: &Arc<Self>,
+        job: JobRef,
+        outcome: Outcome,
+    ) -> Result<(), StoreError> {
         let change = Change::new(job, Transition::End(Box::new(outcome.clone())));
-        if let Some(changed) = self.commit(change).await {
-            self.ended(job, outcome.state, changed);
+        match self.store.change(change).await {
+            Ok(changed) => {
+                self.ended(job, outcome.state, changed);
+                Ok(())
+            }
+            Err(error) => {
+                let gateway = Arc::clone(self);
+                self.tasks.spawn(async move { gateway.end(job, outcome).await });
+                Err(error)
+            }
         }
     }
 
@@ -289,6 +312,7 @@ impl Gateway {
         };
         self.pauses_changed.notify_one();
         if let Back::End(reason) = back {
+            // The wish for it is on disk, or was refused.
             self.end(job, cancellation(reason)).await;
         }
         self.match_up();

@@ -36,6 +36,7 @@ impl Gateway {
             tracing::info!(queued, running, "found jobs of an earlier run");
         }
         for (job, reason) in cancelled {
+            // What is on disk of it is found again by the next one.
             self.end(job, cancellation(reason)).await;
         }
         let orphans = self.core().scheduler.orphans();

@@ -15,7 +15,7 @@ use crate::recovery::ORPHAN_GRACE;
 use crate::scheduler::{
     Account, Admission, Agent, Cancel, GroupKey, NewJob, Refusal, cancellation,
 };
-use crate::store::{Change, Idempotency, NewRecord, Transition, now};
+use crate::store::{Change, Idempotency, NewRecord, StoreError, Transition, now};
 
 /// When to try again after the queue was full; when it will have room cannot be known.
 const QUEUE_PAUSE_SECONDS: u32 = 10;
@@ -109,17 +109,22 @@ impl Gateway {
 
     async fn follow_up(self: &Arc<Self>, job: JobRef, admission: Admission) {
         for (job, reason) in admission.end {
+            // If the gateway stops before that, it is on disk with the new job.
             self.end(job, cancellation(reason)).await;
         }
         for job in admission.stop {
             if let Err(error) = self.stop_job(job, Reason::Superseded).await {
-                tracing::error!(job.id = %job.id, ?error, "cannot note that a job is superseded");
+                tracing::error!(job.id = %job.id, %error, "cannot note that a job is superseded");
             }
         }
         self.announce_wait(job).await;
     }
 
     /// Asks for a job's end, or ends it at once if it is queued. Harmless when it has ended.
+    ///
+    /// # Errors
+    /// `unavailable` when it cannot be stored now: the job is stopped all the same, unless the gateway
+    /// itself ends before it can be.
     pub(crate) async fn cancel(
         self: &Arc<Self>,
         job: JobRef,
@@ -129,17 +134,17 @@ impl Gateway {
         let cancelling = self.tasks.spawn(async move {
             let decision = gateway.core().scheduler.cancel(job.id, reason);
             match decision {
-                Cancel::End(reason) => gateway.end(job, cancellation(reason)).await,
-                Cancel::Stop => gateway.stop_job(job, reason).await?,
-                Cancel::Unknown => {}
+                Cancel::End(reason) => gateway.end_now(job, cancellation(reason)).await,
+                Cancel::Stop => gateway.stop_job(job, reason).await,
+                Cancel::Unknown => Ok(()),
             }
-            Ok(())
+            .map_err(not_stored)
         });
         cancelling.await.unwrap_or_else(|error| Err(ApiError::internal(&error)))
     }
 
     /// Has a running job ended by its worker.
-    async fn stop_job(self: &Arc<Self>, job: JobRef, reason: Reason) -> Result<(), ApiError> {
+    async fn stop_job(self: &Arc<Self>, job: JobRef, reason: Reason) -> Result<(), StoreError> {
         // On disk as well, or a restart would forget it.
         let noted = self.store.change(Change::new(job, Transition::Cancel(reason))).await;
         let is_orphan = {
@@ -152,7 +157,7 @@ impl Gateway {
         if is_orphan {
             self.give_up_after(job, ORPHAN_GRACE);
         }
-        noted.map(drop).map_err(ApiError::from)
+        noted.map(drop)
     }
 }
 
@@ -182,6 +187,14 @@ impl Core {
         }
         request.limits.check_for(agent)
     }
+}
+
+/// The answer to a wish for a job's end that a restart would forget.
+fn not_stored(error: StoreError) -> ApiError {
+    tracing::error!(%error, "cannot store that a job is to end");
+    let message = "the job is being stopped, but that cannot be stored for now and would be forgotten \
+                   if the gateway ended; ask again";
+    ApiError::new(ErrorCode::Unavailable, message).retry_after(1)
 }
 
 fn too_fast(wait: Duration) -> ApiError {

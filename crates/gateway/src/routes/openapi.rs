@@ -54,6 +54,7 @@ pub fn document() -> Value {
                 "delete": operation("Ask for a job's end; harmless when it has ended", &[
                     ("202", "The job, which is about to end", JSON, "Cancellation"),
                     ("200", "The job, which has ended", JSON, "Cancellation"),
+                    ("503", "It cannot be stored now; ask again", JSON, "ErrorBody"),
                 ]),
             },
             "/api/jobs/{id}/events": { "parameters": [job_id()], "get": events() },

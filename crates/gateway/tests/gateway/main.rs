@@ -5,6 +5,7 @@
 mod access;
 mod agents;
 mod bad_input;
+mod cancel;
 mod cluster;
 mod departures;
 mod handover;

@@ -224,3 +224,26 @@ pub(crate) async fn cancel(gateway: &Gateway, id: JobId) -> (u16, String) {
     assert_eq!(body["id"], id.to_string(), "it is the job as well");
     (status, body["message"].as_str().unwrap().to_owned())
 }
+
+/// Nothing about any job can be written into a gateway's store until this is dropped.
+pub(crate) struct Unwritable(rusqlite::Connection);
+
+impl Unwritable {
+    pub(crate) fn store_of(gateway: &Gateway) -> Self {
+        let file = rusqlite::Connection::open(gateway.data.path().join("oneshift.db")).unwrap();
+        file.busy_timeout(Duration::from_secs(5)).unwrap();
+        let fail = "BEGIN SELECT RAISE(FAIL, 'as the test asks'); END";
+        let sql = format!(
+            "CREATE TRIGGER no_job BEFORE INSERT ON jobs {fail};
+             CREATE TRIGGER no_change BEFORE UPDATE ON jobs {fail};"
+        );
+        file.execute_batch(&sql).unwrap();
+        Self(file)
+    }
+}
+
+impl Drop for Unwritable {
+    fn drop(&mut self) {
+        self.0.execute_batch("DROP TRIGGER no_job; DROP TRIGGER no_change").unwrap();
+    }
+}
