@@ -29,6 +29,7 @@ mod scheduler;
 mod serve;
 mod store;
 mod submit;
+mod tether;
 mod tokens;
 mod turns;
 mod waits;

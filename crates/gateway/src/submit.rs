@@ -8,6 +8,7 @@ use service::protocol::request::{JobRequest, WorkflowRequest};
 use service::protocol::{ErrorCode, JobId, Reason, RequestError};
 use sha2::{Digest, Sha256};
 
+use crate::follow::From;
 use crate::gateway::{Core, Gateway};
 use crate::job_ref::JobRef;
 use crate::live::Subscription;
@@ -16,6 +17,7 @@ use crate::scheduler::{
     Account, Admission, Agent, Cancel, GroupKey, NewJob, Refusal, cancellation,
 };
 use crate::store::{Change, Idempotency, NewRecord, StoreError, Transition, now};
+use crate::tether::Tether;
 
 /// When to try again after the queue was full; when it will have room cannot be known.
 const QUEUE_PAUSE_SECONDS: u32 = 10;
@@ -30,15 +32,18 @@ pub(crate) struct Submission {
     pub(crate) token: Arc<str>,
     pub(crate) request: WorkflowRequest,
     pub(crate) idempotency_key: Option<String>,
+    /// Whether the job is to end when the caller goes away.
+    pub(crate) ends_with_caller: bool,
 }
 
-/// What came of it.
-#[derive(Debug)]
-pub(crate) enum Submitted {
-    /// A new job, followed since before its first event.
-    New(JobRef, Subscription),
-    /// The job that has the same idempotency key already.
-    Known(JobId),
+/// What came of it: a new job, or the one that has the same idempotency key already.
+pub(crate) struct Submitted {
+    pub(crate) job: JobRef,
+    /// Where its first event is to be found.
+    pub(crate) from: From,
+    pub(crate) followed: Subscription,
+    /// Present if the job ends with its caller, who must keep it.
+    pub(crate) tether: Option<Tether>,
 }
 
 impl Gateway {
@@ -63,7 +68,8 @@ impl Gateway {
     }
 
     async fn accept(self: &Arc<Self>, submission: Submission) -> Result<Submitted, ApiError> {
-        let Submission { token, request, idempotency_key } = submission;
+        let Submission { token, request, idempotency_key, ends_with_caller } = submission;
+        let tether = |job| ends_with_caller.then(|| Tether::new(self, job));
         let idempotency = idempotency_key.map(|key| {
             let body_hash = Sha256::digest(request.to_wire().to_string()).into();
             Idempotency { key, body_hash }
@@ -74,9 +80,10 @@ impl Gateway {
             None => None,
         };
         if let Some(idempotency) = &idempotency
-            && let Some(known) = self.known(&token, idempotency).await?
+            && let Some(job) = self.known(&token, idempotency).await?
         {
-            return Ok(Submitted::Known(known));
+            let (followed, tether) = (self.live.subscribe(job.id), tether(job));
+            return Ok(Submitted { job, from: From::After(0), followed, tether });
         }
         let id = JobId::random();
         self.core().admit(id, &token, &request)?;
@@ -92,14 +99,14 @@ impl Gateway {
         self.match_up();
         let gateway = Arc::clone(self);
         self.tasks.spawn(async move { gateway.follow_up(job, admission).await });
-        Ok(Submitted::New(job, followed))
+        Ok(Submitted { job, from: From::Start, followed, tether: tether(job) })
     }
 
     /// The job that has this key, if one has.
-    async fn known(&self, token: &str, wanted: &Idempotency) -> Result<Option<JobId>, ApiError> {
+    async fn known(&self, token: &str, wanted: &Idempotency) -> Result<Option<JobRef>, ApiError> {
         match self.store.keyed(token.to_owned(), wanted.key.clone()).await? {
-            Some((id, known)) if known == *wanted => Ok(Some(id)),
-            Some((id, _)) => {
+            Some((job, known)) if known == *wanted => Ok(Some(job)),
+            Some((JobRef { id, .. }, _)) => {
                 let message = format!("Idempotency-Key belongs to job {id}, whose body is another");
                 Err(ApiError::new(ErrorCode::IdempotencyMismatch, message))
             }

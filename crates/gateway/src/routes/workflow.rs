@@ -8,20 +8,18 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 use service::extract::{Params, malformed};
+use service::protocol::JobId;
 use service::protocol::headers::{IDEMPOTENCY_KEY, JOB};
 use service::protocol::request::{WorkflowRequest, parse};
-use service::protocol::{JobId, Reason};
 use service::{ApiError, body, event_stream};
 
 use crate::caller::Caller;
-use crate::follow::From;
 use crate::gateway::Gateway;
-use crate::job_ref::JobRef;
-use crate::store::Record;
 use crate::submit::{Submission, Submitted};
+use crate::tether::Tether;
 use crate::tokens::Scope;
 
 /// Longest `Idempotency-Key`, in bytes.
@@ -50,29 +48,21 @@ pub(super) async fn submit(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::Submit)?;
     let is_async = event_stream::prefers_async(&headers);
-    let cancels = params.on_disconnect == Some(OnDisconnect::Cancel);
-    if is_async && cancels {
+    let ends_with_caller = params.on_disconnect == Some(OnDisconnect::Cancel);
+    if is_async && ends_with_caller {
         let message = "onDisconnect=cancel and Prefer: respond-async exclude each other";
         return Err(malformed(message));
     }
     let idempotency_key = idempotency_key(&headers)?;
     let request: WorkflowRequest = parse(&body::read(body).await?)?;
-    let submission = Submission { token: Arc::clone(&caller.name), request, idempotency_key };
-    let (job, from, followed) = match gateway.submit(submission).await? {
-        Submitted::New(job, _) if is_async => return accepted(record(&gateway, job.id).await?),
-        Submitted::Known(id) if is_async => return accepted(record(&gateway, id).await?),
-        Submitted::New(job, followed) => (job, From::Start, followed),
-        Submitted::Known(id) => {
-            let followed = gateway.live.subscribe(id);
-            let row = record(&gateway, id).await?.row;
-            (JobRef { id, row }, From::After(0), followed)
-        }
-    };
-    let events = gateway.follow(job, from, followed);
-    if cancels {
-        return Ok(event_stream::respond(job.id, cancel_if_dropped(gateway, job, events)));
+    let token = Arc::clone(&caller.name);
+    let submission = Submission { token, request, idempotency_key, ends_with_caller };
+    let Submitted { job, from, followed, tether } = gateway.submit(submission).await?;
+    if is_async {
+        return accepted(&gateway, job.id).await;
     }
-    Ok(event_stream::respond(job.id, events))
+    let events = gateway.follow(job, from, followed);
+    Ok(event_stream::respond(job.id, kept_together(tether, events)))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -83,13 +73,10 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     }
 }
 
-async fn record(gateway: &Gateway, id: JobId) -> Result<Record, ApiError> {
+async fn accepted(gateway: &Gateway, id: JobId) -> Result<Response, ApiError> {
     let record = gateway.store.job(id).await?;
-    record.ok_or_else(|| ApiError::internal(&format!("job {id} was accepted and is not there")))
-}
-
-fn accepted(record: Record) -> Result<Response, ApiError> {
-    let id = record.job.id;
+    let record = record
+        .ok_or_else(|| ApiError::internal(&format!("job {id} was accepted and is not there")))?;
     let headers = [
         (header::LOCATION, format!("/api/jobs/{id}")),
         (HeaderName::from_static(JOB), id.to_string()),
@@ -97,33 +84,104 @@ fn accepted(record: Record) -> Result<Response, ApiError> {
     Ok((StatusCode::ACCEPTED, headers, Json(record.job)).into_response())
 }
 
-/// Cancels the job when its stream is dropped before its end.
-fn cancel_if_dropped(
-    gateway: Arc<Gateway>,
-    job: JobRef,
+/// The events; the tether is kept for as long as somebody may read them.
+fn kept_together(
+    tether: Option<Tether>,
     events: impl Stream<Item = Bytes> + Send + 'static,
 ) -> impl Stream<Item = Bytes> + Send + 'static {
-    struct Guard {
-        gateway: Arc<Gateway>,
-        job: JobRef,
+    events.inspect(move |_| {
+        let _kept = &tether;
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use secrecy::SecretString;
+    use serde_json::json;
+    use service::auth::ClusterTokens;
+    use service::protocol::Reason;
+    use service::protocol::job::{Job, JobState};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::store::{Filter, Record, Store, Writing};
+
+    fn gateway() -> (Arc<Gateway>, Writing, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let token = SecretString::from("the inside's own secret");
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data: folder.path().to_owned(),
+            accepted: ClusterTokens::of(&token),
+            cluster_token: token,
+            tokens: None,
+            max_queued: 10,
+            max_event_bytes: 100_000,
+            keep_jobs: None,
+            reattach: Duration::ZERO,
+            store_wait: Duration::ZERO,
+        };
+        let live = Arc::default();
+        let store = Store::open(&config.data, Duration::ZERO, 100_000, Arc::clone(&live));
+        let (store, writing) = store.unwrap();
+        (Gateway::new(store, live, &config).unwrap(), writing, folder)
     }
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            // A gateway that stops ends its streams itself; and a job that has ended stays as it is.
-            if !self.gateway.stop.is_cancelled() {
-                let (gateway, job) = (Arc::clone(&self.gateway), self.job);
-                self.gateway.tasks.spawn(async move {
-                    let _ = gateway.cancel(job, Reason::CallerLost).await;
-                });
+
+    /// The only job, as soon as it is there and meets the condition.
+    async fn job(gateway: &Gateway, is_right: impl Fn(&Job) -> bool) -> Job {
+        loop {
+            let all = Filter { limit: 10, ..Filter::default() };
+            let (mut records, _) = gateway.store.jobs(all).await.unwrap();
+            assert!(records.len() <= 1);
+            if let Some(Record { job, .. }) = records.pop().filter(|it| is_right(&it.job)) {
+                return job;
             }
+            tokio::task::yield_now().await;
         }
     }
-    let guard = Guard { gateway, job };
-    async_stream::stream! {
-        let _guard = guard;
-        let mut events = std::pin::pin!(events);
-        while let Some(bytes) = futures_util::StreamExt::next(&mut events).await {
-            yield bytes;
-        }
+
+    fn post(
+        gateway: &Arc<Gateway>,
+        on_disconnect: OnDisconnect,
+    ) -> impl Future<Output = Result<Response, ApiError>> {
+        let mut headers = HeaderMap::new();
+        headers.insert(IDEMPOTENCY_KEY, "k".parse().unwrap());
+        let body = json!({ "prompt": "p", "repoUrl": "https://host/org/repo" }).to_string();
+        let params = Params(SubmitParams { on_disconnect: Some(on_disconnect) });
+        let state = State(Arc::clone(gateway));
+        submit(state, Caller::anybody(), params, headers, Body::from(body))
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_before_the_answer_leaves_no_job_that_was_to_end_with_it() {
+        let (gateway, _writing, _folder) = gateway();
+        // The job is being stored.
+        assert!(post(&gateway, OnDisconnect::Cancel).now_or_never().is_none());
+        let job = job(&gateway, |job| job.state.is_terminal()).await;
+        assert_eq!(job.outcome.unwrap().reason, Some(Reason::CallerLost));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_known_already_ends_with_its_second_caller_if_that_wants_it() {
+        let (gateway, _writing, _folder) = gateway();
+        let first = post(&gateway, OnDisconnect::Continue).await.unwrap();
+        assert!(post(&gateway, OnDisconnect::Cancel).now_or_never().is_none());
+        job(&gateway, |job| job.state == JobState::Cancelled).await;
+        drop(first);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_before_the_answer_leaves_its_job_unless_it_said_otherwise() {
+        let (gateway, writing, _folder) = gateway();
+        assert!(post(&gateway, OnDisconnect::Continue).now_or_never().is_none());
+        job(&gateway, |_| true).await;
+        gateway.tasks.close();
+        gateway.tasks.wait().await;
+        writing.close().await;
+        assert_eq!(job(&gateway, |_| true).await.state, JobState::Queued);
     }
 }

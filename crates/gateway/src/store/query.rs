@@ -79,15 +79,16 @@ impl Store {
         &self,
         token: String,
         key: String,
-    ) -> Result<Option<(JobId, Idempotency)>, StoreError> {
+    ) -> Result<Option<(JobRef, Idempotency)>, StoreError> {
         self.read(move |connection| {
-            let sql = "SELECT id, body_hash FROM jobs WHERE token = ? AND idempotency_key = ?
+            let sql = "SELECT row, id, body_hash FROM jobs WHERE token = ? AND idempotency_key = ?
                        AND (finished_at IS NULL OR finished_at >= ?)";
             let alive = Timestamp::now().as_millisecond() - KEY_LIFETIME_MS;
             let mut statement = connection.prepare_cached(sql)?;
-            let read = |row: &Row<'_>| Ok((parsed(row, 0)?, row.get(1)?));
+            let read =
+                |row: &Row<'_>| Ok((JobRef { row: row.get(0)?, id: parsed(row, 1)? }, row.get(2)?));
             let found = statement.query_row((token, &key, alive), read).optional()?;
-            Ok(found.map(|(id, body_hash)| (id, Idempotency { key, body_hash })))
+            Ok(found.map(|(job, body_hash)| (job, Idempotency { key, body_hash })))
         })
         .await
     }

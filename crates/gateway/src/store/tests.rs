@@ -288,10 +288,9 @@ async fn an_idempotency_key_names_one_job_of_one_token() {
     let idempotency = Idempotency { key: "k".to_owned(), body_hash: [7; 32] };
     let mut new = record(json!({}));
     new.idempotency = Some(idempotency.clone());
-    let id = new.id;
-    bench.store.insert(new).await.unwrap();
+    let job = JobRef { id: new.id, row: bench.store.insert(new).await.unwrap() };
     let keyed = |token: &str| bench.store.keyed(token.to_owned(), "k".to_owned());
-    assert_eq!(keyed("ci").await.unwrap(), Some((id, idempotency.clone())));
+    assert_eq!(keyed("ci").await.unwrap(), Some((job, idempotency.clone())));
     assert_eq!(keyed("other").await.unwrap(), None);
     let mut again = record(json!({}));
     again.idempotency = Some(idempotency);
