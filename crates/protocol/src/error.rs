@@ -31,7 +31,7 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// The job's state does not allow this (409).
     Conflict,
-    /// The body is larger than 1 MiB (413).
+    /// The body is larger than 1 MiB, or a little more between services (413).
     BodyTooLarge,
     /// A quota is used up; `Retry-After` says when to come back (429).
     QuotaExceeded,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use client::{Endpoint, EventStream, NamedJob, Patience, Submission};
 use protocol::event::is_terminal;
-use protocol::request::JobRequest;
+use protocol::request::{JobRequest, MAX_BODY_BYTES};
 use protocol::sse::Frame;
 use protocol::{ErrorCode, JobId, Outcome, Payload, Reason, RequestError, State, WorkerKind};
 use serde::{Deserialize, Serialize};
@@ -185,6 +185,19 @@ async fn a_wrong_request_is_refused_and_does_not_use_the_worker_up() {
     assert_eq!((status, &error["error"]["code"]), (413, &json!("body_too_large")));
     let frames = read_all(play(&worker.endpoint, "fail").await.unwrap()).await;
     assert_eq!(last_outcome(&frames).reason, Some(Reason::CheckFailed));
+}
+
+#[tokio::test]
+async fn what_another_service_passes_on_may_have_grown_over_the_limit_of_callers() {
+    let worker = start([]).await;
+    let body = json!({ "scene": "x".repeat(MAX_BODY_BYTES) });
+    let submission =
+        |job| Submission { path: "/api/play", body: &body, job, idempotency_key: None };
+    let refused = worker.endpoint.submit(submission(None), Patience::WORKER).await;
+    assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::BodyTooLarge));
+    let named = NamedJob { id: JobId::random(), attempt: 1, needs_confirmation: false };
+    let events = worker.endpoint.submit(submission(Some(named)), Patience::WORKER).await.unwrap();
+    assert_eq!(last_outcome(&read_all(events).await).reason, Some(Reason::CheckFailed));
 }
 
 /// Posts raw bytes and returns the status and the JSON answer.

@@ -8,6 +8,7 @@ use crate::worker::Worker;
 use serde_json::{Value, json};
 use service::client::{JobFilter, Patience, Submission};
 use service::protocol::job::JobState;
+use service::protocol::request::MAX_BODY_BYTES;
 use service::protocol::{ErrorCode, JobId, Payload, Reason, State};
 
 #[tokio::test]
@@ -42,6 +43,18 @@ async fn a_job_without_an_idle_worker_says_what_it_waits_for_and_starts_when_one
     assert_eq!(queued, Payload::Queued { position: 1, reason });
     let _worker = Worker::workflow(&gateway).await;
     assert_eq!(outcome(&read_all(stream).await).state, State::Completed);
+}
+
+#[tokio::test]
+async fn a_job_as_large_as_it_may_be_is_done_and_a_larger_one_is_refused() {
+    let gateway = Gateway::start().await;
+    let _worker = Worker::workflow(&gateway).await;
+    let prompt = |size: usize| format!("hello\n{}", "x".repeat(size));
+    let room = MAX_BODY_BYTES - job(&prompt(0)).to_string().len();
+    let error = gateway.endpoint().submit_async(submission(&job(&prompt(room + 1)))).await;
+    assert_eq!(error.unwrap_err().code(), Some(ErrorCode::BodyTooLarge));
+    let frames = read_all(gateway.submit(job(&prompt(room))).await).await;
+    assert_eq!(outcome(&frames).state, State::Completed, "{:?}", outcome(&frames));
 }
 
 #[tokio::test]

@@ -302,3 +302,41 @@ fn labels(labels: &BTreeMap<String, String>) -> Result<(), RequestError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::{MAX_BODY_BYTES, MAX_WIRE_BYTES, parse};
+    use super::*;
+
+    fn grown(body: &str) -> usize {
+        let request: WorkflowRequest = parse(body.as_bytes()).unwrap();
+        request.to_wire().to_string().len().saturating_sub(body.len())
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_never_grows_by_more_than_services_have_room_for(
+            prompt in "(?s)x.{0,40}",
+            path in "[a-zà-ü%@:ü漢]{0,300}",
+            cost in 1.0e-9..1.0e300_f64,
+        ) {
+            let prompt = prompt.replace('\0', "");
+            let body = json!({
+                "prompt": prompt,
+                "repoUrl": format!("https://h/{path}"),
+                "limits": { "maxCostUsd": cost },
+                "concurrency": { "key": prompt },
+            });
+            prop_assert!(grown(&body.to_string()) <= MAX_WIRE_BYTES - MAX_BODY_BYTES);
+        }
+    }
+
+    #[test]
+    fn a_request_with_nothing_but_what_it_needs_grows_by_its_defaults() {
+        let grown = grown(r#"{"prompt":"x","repoUrl":"/r"}"#);
+        assert!((1..1000).contains(&grown), "{grown}");
+    }
+}

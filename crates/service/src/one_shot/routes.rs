@@ -91,7 +91,12 @@ async fn accept(
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let named = named_job(&head.headers)?;
-    let work = prepare(&body::read(body).await?)?;
+    // Only another service names the job.
+    let body = match named {
+        Some(_) => body::read_passed_on(body).await?,
+        None => body::read(body).await?,
+    };
+    let work = prepare(&body)?;
     let job = match worker.slot.take(named) {
         Taken::New(job) => {
             let started = worker.start.try_send((job.clone(), work));
