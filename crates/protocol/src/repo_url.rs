@@ -54,11 +54,20 @@ impl RepoUrl {
         }
         if text.starts_with('/') {
             let url = Url::from_file_path(text).map_err(|()| "repoUrl is not a path".to_owned())?;
-            return Ok(Self(Parts { public: url, login: None }));
+            return Self(Parts { public: url, login: None }).within_bounds();
         }
-        Self::from_url(Url::parse(text).map_err(|_| {
+        let url = Url::parse(text).map_err(|_| {
             "repoUrl is not a URL; use https://host/org/repo, or an absolute path".to_owned()
-        })?)
+        })?;
+        Self::from_url(url)?.within_bounds()
+    }
+
+    /// In the form in which it goes on to other services, it must not be too long for them.
+    fn within_bounds(self) -> Result<Self, String> {
+        if self.expose().expose_secret().len() > MAX_BYTES {
+            return Err(format!("repoUrl is longer than {MAX_BYTES} bytes once it is encoded"));
+        }
+        Ok(self)
     }
 
     fn from_url(mut url: Url) -> Result<Self, String> {
@@ -203,6 +212,21 @@ mod tests {
             "https://host/x#y",
         ] {
             assert!(RepoUrl::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_taken_here_is_taken_by_the_next_service_as_well() {
+        for (host, fits) in [("https://h/", 300), ("https://hé/", 300), ("/", 300)] {
+            let text = |count: usize| format!("{host}{}", "ü".repeat(count));
+            for count in 1..1100 {
+                let Ok(url) = RepoUrl::parse(&text(count)) else {
+                    assert!(count > fits, "{count}");
+                    continue;
+                };
+                let next = RepoUrl::parse(url.expose().expose_secret());
+                assert_eq!(next.as_ref(), Ok(&url), "{count}");
+            }
         }
     }
 
