@@ -70,7 +70,7 @@ impl Gateway {
             core.scheduler.job_ref(id)
         };
         let unused = || none_idle(WorkerKind::ClaudeExec, 1);
-        let change = Change::new(job.ok_or_else(unused)?, Transition::AgentStarted { workspace });
+        let change = Change::new(job.ok_or_else(unused)?, Transition::AgentLeased { workspace });
         self.commit(change).await.map(drop).ok_or_else(unused)
     }
 

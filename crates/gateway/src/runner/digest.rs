@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use service::protocol::event::{Encoding, StepEvent, StepState, Stream, is_terminal};
 use service::protocol::sse::Frame;
-use service::protocol::{Event, Outcome, Payload, Reason, Step};
+use service::protocol::{Event, Outcome, Payload, Reason, Step, WorkspaceId};
 
 use crate::job_ref::JobRef;
 use crate::store::{Change, Transition};
@@ -23,9 +23,29 @@ pub(super) struct Digest {
     pub(super) delivery: Option<StepState>,
     /// The id of the last event in the worker's own stream.
     pub(super) upstream: u64,
-    pub(super) has_agent_started: bool,
+    /// What the batch tells of the agent's beginning.
+    pub(super) agent: Option<Beginning>,
     /// The worker's last word, which is not among the frames.
     pub(super) outcome: Option<Outcome>,
+}
+
+/// What is known of the beginning of an attempt's agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// It may have begun.
+    Possible,
+    /// It has.
+    Certain,
+}
+
+impl Beginning {
+    /// To be written in the job's row; a certain one drops what an earlier attempt has left.
+    pub(super) fn into_transition(self, workspace: Option<WorkspaceId>) -> Transition {
+        match self {
+            Self::Possible => Transition::AgentLeased { workspace },
+            Self::Certain => Transition::AgentStarted { workspace },
+        }
+    }
 }
 
 impl Digest {
@@ -53,9 +73,10 @@ impl Digest {
         let Some(Payload::Step(step)) = payload(frame) else { return };
         let StepEvent { step, state, .. } = *step;
         match (step, state) {
+            (Step::Execute, StepState::Started) => self.agent = Some(Beginning::Certain),
             // One that failed without a beginning is one whose worker died before it could tell.
-            (Step::Execute, StepState::Started | StepState::Failed) => {
-                self.has_agent_started = true;
+            (Step::Execute, StepState::Failed) => {
+                self.agent = self.agent.or(Some(Beginning::Possible));
             }
             (Step::Deliver, state) => {
                 self.delivery = Some(state);
@@ -160,15 +181,19 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_has_started_when_its_step_has() {
-        let step = |step: &str, state: &str| {
-            let event = frame(1, json!({ "type": "step", "step": step, "state": state }));
-            Digest::of(vec![event]).has_agent_started
+    fn the_agent_has_begun_when_its_step_has() {
+        let told = |steps: &[(&str, &str)]| {
+            let event = |(step, state): &(&str, &str)| {
+                frame(1, json!({ "type": "step", "step": step, "state": state }))
+            };
+            Digest::of(steps.iter().map(event).collect()).agent
         };
-        assert!(step("execute", "started"));
-        assert!(step("execute", "failed"), "its worker died before it could tell");
-        assert!(!step("pull", "started"));
-        assert!(!step("execute", "skipped"));
+        let (began, failed) = (("execute", "started"), ("execute", "failed"));
+        assert_eq!(told(&[began]), Some(Beginning::Certain));
+        assert_eq!(told(&[began, failed]), Some(Beginning::Certain));
+        let is_possible = told(&[failed]) == Some(Beginning::Possible);
+        assert!(is_possible, "its worker died before it could tell");
+        assert_eq!(told(&[("pull", "started"), ("execute", "skipped")]), None);
     }
 
     #[test]

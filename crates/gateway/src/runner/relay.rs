@@ -89,11 +89,11 @@ impl Runner {
             digest.drop_pieces();
         }
         let mut transition = Transition::Stay;
-        if digest.has_agent_started {
+        if let Some(beginning) = digest.agent {
             let mut core = self.gateway.core();
             core.scheduler.agent_started(self.job.id);
             let workspace = core.registry.workspace_of(self.job.id);
-            transition = Transition::AgentStarted { workspace };
+            transition = beginning.into_transition(workspace);
         }
         let mut change = digest.into_change(self.job, transition);
         change.upstream = Some(upstream);

@@ -36,11 +36,13 @@ pub(crate) enum Transition {
     Stay,
     /// Not at all, and only if it still waits.
     Wait,
-    /// A worker is about to be given the job. What an earlier attempt delivered is dropped.
+    /// A worker is about to be given the job.
     Take { attempt: u32, worker: WorkerId },
     /// The worker has it.
     Start,
-    /// Its agent works, or may begin at any moment, in this workspace.
+    /// Its agent may begin at any moment, in this workspace.
+    AgentLeased { workspace: Option<WorkspaceId> },
+    /// Its agent has begun there. What an earlier attempt left is dropped.
     AgentStarted { workspace: Option<WorkspaceId> },
     /// It waits again, after a pause. The outcome is what came of its last attempt, if it had one:
     /// should it be cancelled before the next, that is what it has to show.
@@ -143,22 +145,28 @@ impl Change {
     /// Lets go of what earlier attempts have left as soon as this one's agent has begun, or has
     /// left something: until then that is what the job has to show.
     fn begin_run(&self, connection: &Connection, before: Before) -> rusqlite::Result<Before> {
+        let has_run = |outcome: &Outcome| outcome.durations.execute_ms.is_some();
         let begins = match &self.transition {
             Transition::AgentStarted { .. } => true,
-            Transition::End(outcome) if outcome.durations.execute_ms.is_some() => true,
+            Transition::End(outcome) | Transition::Requeue { outcome: Some(outcome), .. }
+                if has_run(outcome) =>
+            {
+                true
+            }
             _ => !self.pieces.is_empty(),
         };
-        if !begins || before.has_agent_started || before.is_queued {
+        if !begins || before.has_begun || before.is_queued {
             return Ok(before);
         }
         let row = self.job.row;
-        let sql = "UPDATE jobs SET agent_started = 1, last_outcome = NULL, pieces = 0
+        let sql =
+            "UPDATE jobs SET agent_started = 1, has_begun = 1, last_outcome = NULL, pieces = 0
                    WHERE row = ?";
         connection.prepare_cached(sql)?.execute([row])?;
         if before.pieces > 0 {
             drop_pieces(connection, row)?;
         }
-        Ok(Before { has_agent_started: true, pieces: 0, ..before })
+        Ok(Before { has_begun: true, pieces: 0, ..before })
     }
 
     fn write_pieces(&self, connection: &Connection, before: Before) -> rusqlite::Result<i64> {
@@ -168,7 +176,7 @@ impl Change {
             connection.prepare_cached(sql)?.execute(params![signed(upstream), row])?;
         }
         let mut count = before.pieces;
-        if self.drops_pieces && before.has_agent_started && count > 0 {
+        if self.drops_pieces && before.has_begun && count > 0 {
             drop_pieces(connection, row)?;
             count = 0;
         }
@@ -193,7 +201,7 @@ impl Change {
     ) -> rusqlite::Result<Option<Outcome>> {
         let Transition::End(outcome) = &self.transition else { return Ok(None) };
         let mut outcome = (**outcome).clone();
-        if before.is_queued || !before.has_agent_started {
+        if before.is_queued || !before.has_begun {
             outcome = after_attempts(connection, self.job.row, outcome)?;
         }
         outcome.patch = (pieces > 0).then(|| format!("/api/jobs/{}/patch", self.job.id));
@@ -209,7 +217,7 @@ impl Change {
             Transition::Stay | Transition::Wait | Transition::End(_) => {}
             Transition::Take { attempt, worker } => {
                 let sql = "UPDATE jobs SET state = 'running', attempt = ?, worker = ?,
-                           upstream = 0, agent_started = 0, workspace = NULL,
+                           upstream = 0, agent_started = 0, has_begun = 0, workspace = NULL,
                            started_at = NULL WHERE row = ?";
                 run(sql, params![attempt, worker.to_string(), row])?;
                 changed.request = Some(request(connection, row)?);
@@ -218,7 +226,7 @@ impl Change {
                 let sql = "UPDATE jobs SET started_at = ? WHERE row = ?";
                 run(sql, params![now().as_millisecond(), row])?;
             }
-            Transition::AgentStarted { workspace } => {
+            Transition::AgentLeased { workspace } | Transition::AgentStarted { workspace } => {
                 let sql = "UPDATE jobs SET agent_started = 1,
                            workspace = coalesce(?, workspace) WHERE row = ?";
                 run(sql, params![workspace.map(|id| id.to_string()), row])?;
@@ -226,7 +234,7 @@ impl Change {
             Transition::Requeue { attempt, retries_used, pause, outcome } => {
                 let sql = "UPDATE jobs SET state = 'queued', attempt = ?, retries_used = ?,
                            not_before = ?, worker = NULL, last_outcome =
-                           CASE WHEN agent_started THEN ?4 ELSE coalesce(last_outcome, ?4) END
+                           CASE WHEN has_begun THEN ?4 ELSE coalesce(last_outcome, ?4) END
                            WHERE row = ?";
                 let not_before = (!pause.is_zero()).then(|| (now() + *pause).as_millisecond());
                 let outcome = outcome.as_deref().map(json);
@@ -247,21 +255,21 @@ struct Before {
     last_event: u64,
     pieces: i64,
     is_queued: bool,
-    has_agent_started: bool,
+    has_begun: bool,
     bytes: u64,
     is_truncated: bool,
 }
 
 impl Before {
     fn read(connection: &Connection, row: i64) -> rusqlite::Result<Option<Self>> {
-        let sql = "SELECT last_event, pieces, state = 'queued', agent_started, event_bytes,
+        let sql = "SELECT last_event, pieces, state = 'queued', has_begun, event_bytes,
                    is_truncated FROM jobs WHERE row = ? AND state IN ('queued', 'running')";
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Self {
                 last_event: unsigned(row.get(0)?),
                 pieces: row.get(1)?,
                 is_queued: row.get(2)?,
-                has_agent_started: row.get(3)?,
+                has_begun: row.get(3)?,
                 bytes: unsigned(row.get(4)?),
                 is_truncated: row.get(5)?,
             })

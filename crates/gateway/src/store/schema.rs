@@ -51,6 +51,12 @@ const STEPS: &[M<'static>] = &[
         "CREATE INDEX jobs_by_concurrency_key ON jobs (token, concurrency_key, state)
              WHERE concurrency_key IS NOT NULL",
     ),
+    // `agent_started` says that the agent may have begun in the current attempt, this one that it has:
+    // pieces and outcome of the attempt before are gone since.
+    M::up(
+        "ALTER TABLE jobs ADD COLUMN has_begun INTEGER NOT NULL DEFAULT 0;
+         UPDATE jobs SET has_begun = agent_started WHERE state IN ('queued', 'running');",
+    ),
 ];
 
 pub(super) fn path(folder: &Path) -> PathBuf {

@@ -268,6 +268,36 @@ async fn the_next_attempt_begins_without_the_patch_of_the_one_before() {
 }
 
 #[tokio::test]
+async fn what_was_salvaged_outlives_an_attempt_that_leased_an_agent_and_never_ran_it() {
+    let gateway = Gateway::start().await;
+    let workspace = Some(WorkspaceId::random());
+    let _agent = Worker::start(&gateway, WorkerKind::ClaudeExec, workspace).await;
+    let _git_pull = Worker::delivering(&gateway, workspace, GOOD).await;
+    let first = Worker::workflow(&gateway).await;
+    let prompt = format!("pulled {COMMIT}\nholdonce\nhold");
+    let mut stream = gateway.submit(job_with(&prompt, json!({ "retries": 1 }))).await;
+    let id = stream.job();
+    read_until(&mut stream, "step").await;
+    work_begins(&gateway, id, WorkerKind::ClaudeExec, "x").await;
+    first.kill();
+    soon(read_until(&mut stream, "queued")).await;
+    let _unused = Worker::start(&gateway, WorkerKind::ClaudeExec, workspace).await;
+    let second = Worker::workflow(&gateway).await;
+    let frames = soon(read_until(&mut stream, "step")).await;
+    assert_eq!(attempts(&frames), [2]);
+    let request = LeaseRequest { kind: WorkerKind::ClaudeExec, job: id, workspace: None };
+    gateway.inside().lease(&request).await.unwrap();
+    second.kill();
+    soon(read_until(&mut stream, "queued")).await;
+    gateway.endpoint().cancel(id).await.unwrap();
+    let (_, outcome) = whole(&gateway, id).await;
+    assert_eq!(outcome.reason, Some(Reason::CancelRequested));
+    assert_eq!(outcome.changes.map(|changes| changes.files), Some(1));
+    assert_eq!(outcome.usage.map(|usage| usage.output_tokens), Some(77));
+    assert_eq!(gateway.endpoint().patch(id).await.unwrap(), "the patch");
+}
+
+#[tokio::test]
 async fn a_salvage_that_the_gateways_end_broke_off_is_done_again_and_makes_one_patch() {
     let gateway = Gateway::start().await;
     let mut job = running(&gateway, "", json!({})).await;

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::Salvage;
 use super::findings::Findings;
 use crate::attachments::STOP_ANSWER;
-use crate::runner::digest::Digest;
-use crate::store::{Change, Transition};
+use crate::runner::digest::{Beginning, Digest};
+use crate::store::Change;
 
 /// How long a step may take to end when told to; it has 5 s for it by contract.
 const END: Duration = Duration::from_secs(6);
@@ -60,7 +60,7 @@ impl Salvage {
     pub(super) async fn stop_all(&self, orphans: Orphans, found: &mut Findings) {
         let Orphans { workers: orphans, is_agent_gone } = orphans;
         if is_agent_gone {
-            self.note_agent(found).await;
+            self.note_agent(Beginning::Possible, found).await;
         }
         let reason = self.gateway.core().scheduler.cancel_reason(self.job.id);
         let reason = reason.unwrap_or(Reason::WorkerLost);
@@ -72,10 +72,10 @@ impl Salvage {
             }
             match end {
                 End::Unused => {}
-                End::Unknown => self.note_agent(found).await,
+                End::Unknown => self.note_agent(Beginning::Possible, found).await,
                 End::Ended(outcome) => {
                     if outcome.durations.execute_ms.is_some() {
-                        self.note_agent(found).await;
+                        self.note_agent(Beginning::Certain, found).await;
                     }
                     found.agent = Some(outcome);
                 }
@@ -83,14 +83,14 @@ impl Salvage {
         }
     }
 
-    /// The agent has begun, even if the lost worker had no time to say so.
-    async fn note_agent(&self, found: &Findings) {
-        if self.has_agent_started() {
+    /// The agent has begun, or may have, even if the lost worker had no time to say so.
+    async fn note_agent(&self, beginning: Beginning, found: &Findings) {
+        if beginning == Beginning::Possible && self.has_agent_started() {
             return;
         }
         self.gateway.core().scheduler.agent_started(self.job.id);
-        let workspace = found.workspace;
-        self.gateway.commit(Change::new(self.job, Transition::AgentStarted { workspace })).await;
+        let transition = beginning.into_transition(found.workspace);
+        self.gateway.commit(Change::new(self.job, transition)).await;
     }
 
     async fn stop(&self, orphan: &Orphan, reason: Reason) -> End {

@@ -9,6 +9,11 @@ async fn take(bench: &Bench, job: JobRef, attempt: u32) {
     bench.store.change(Change::new(job, take)).await.unwrap();
 }
 
+async fn lease(bench: &Bench, job: JobRef) {
+    let lease = Transition::AgentLeased { workspace: None };
+    bench.store.change(Change::new(job, lease)).await.unwrap();
+}
+
 /// The agent begins, leaves a patch, and its worker is lost; the job waits for another attempt.
 async fn lost_with_a_patch(bench: &Bench, job: JobRef) {
     let begin = Transition::AgentStarted { workspace: None };
@@ -43,12 +48,20 @@ async fn an_attempt_whose_agent_never_began_leaves_what_the_one_before_had_to_sh
     let job = bench.job().await;
     take(&bench, job, 1).await;
     lost_with_a_patch(&bench, job).await;
-    // Nobody took it, then a worker is lost while it pulls.
-    for outcome in [None, Some(Outcome::failed(Reason::WorkerLost, "again"))] {
+    // Nobody took it, then a worker is lost while it pulls, then when it has leased an agent.
+    let lost = || Some(Outcome::failed(Reason::WorkerLost, "again"));
+    for (outcome, leases) in [(None, false), (lost(), false), (lost(), true)] {
         take(&bench, job, 2).await;
-        bench.store.change(Change::new(job, requeue(outcome))).await.unwrap();
+        if leases {
+            lease(&bench, job).await;
+        }
+        let mut change = Change::new(job, requeue(outcome));
+        change.drops_pieces = true;
+        bench.store.change(change).await.unwrap();
     }
     take(&bench, job, 3).await;
+    lease(&bench, job).await;
+    assert!(bench.store.open_jobs().await.unwrap()[0].agent_started, "it may have begun");
     let (outcome, patch) = end(&bench, job, cancelled()).await;
     assert_eq!((outcome.state, outcome.reason), (State::Cancelled, Some(Reason::CancelRequested)));
     assert_eq!(outcome.changes.map(|changes| changes.files), Some(1));
@@ -58,11 +71,14 @@ async fn an_attempt_whose_agent_never_began_leaves_what_the_one_before_had_to_sh
 #[tokio::test]
 async fn what_an_attempt_left_is_gone_once_the_next_ones_agent_has_begun() {
     let bench = Bench::open();
-    for is_told_at_once in [false, true] {
+    for (is_told_at_once, leases) in [(false, false), (false, true), (true, false), (true, true)] {
         let job = bench.job().await;
         take(&bench, job, 1).await;
         lost_with_a_patch(&bench, job).await;
         take(&bench, job, 2).await;
+        if leases {
+            lease(&bench, job).await;
+        }
         let mut outcome = cancelled();
         if is_told_at_once {
             outcome.durations.execute_ms = Some(1);
