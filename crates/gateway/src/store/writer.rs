@@ -99,11 +99,12 @@ impl Writer {
         let empty = || {
             self.connection.busy_timeout(LOG_WAIT)?;
             let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-            let was_blocked = self.connection.query_row(sql, [], |row| row.get::<_, bool>(0))?;
-            self.connection.busy_timeout(BUSY_TIMEOUT)?;
-            Ok::<_, rusqlite::Error>(was_blocked)
+            self.connection.query_row(sql, [], |row| row.get::<_, bool>(0))
         };
-        match empty() {
+        let emptied = empty();
+        // Whatever came of it: the next write waits as long as ever.
+        let restored = self.connection.busy_timeout(BUSY_TIMEOUT);
+        match restored.and(emptied) {
             Ok(was_blocked) => self.has_stale_log = was_blocked,
             Err(error) => tracing::error!(%error, "the store's log cannot be emptied"),
         }
@@ -259,5 +260,27 @@ impl Request {
             Self::Change { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Park { answer, .. } => drop(answer.send(Err(error.clone()))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+
+    #[test]
+    fn a_log_that_cannot_be_emptied_leaves_the_writers_patience_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = schema::open_for_writing(folder.path()).unwrap();
+        let mut writer = Writer::new(connection, 1000, Arc::default(), Arc::default());
+        // Within a transaction SQLite refuses.
+        writer.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writer.empty_log();
+        assert!(writer.has_stale_log);
+        let patience = writer.connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0));
+        assert_eq!(patience, Ok(i64::try_from(BUSY_TIMEOUT.as_millis()).unwrap()));
+        writer.connection.execute_batch("COMMIT").unwrap();
+        writer.empty_log();
+        assert!(!writer.has_stale_log);
     }
 }
