@@ -92,9 +92,13 @@ fn explain(error: serde_path_to_error::Error<serde_json::Error>) -> RequestError
         return RequestError::field(ErrorCode::MissingField, &field, format!("{field} is missing"));
     }
     if let Some(name) = quoted_after(&message, "unknown field ") {
-        // The path of an unknown field already ends with its name.
-        let field = if path.ends_with(&name) { path } else { joined(&path, &name) };
+        let field = ending_with(path, &name);
         return RequestError::field(ErrorCode::UnknownField, &field, unknown(&field, &message));
+    }
+    if let Some(name) = quoted_after(&message, "duplicate field ") {
+        let field = ending_with(path, &name);
+        let message = format!("{field} is there more than once");
+        return RequestError::field(ErrorCode::InvalidField, field, message);
     }
     if path == "." {
         return RequestError::malformed(format!("the body is not a JSON object: {message}"));
@@ -115,6 +119,11 @@ fn quoted_after(message: &str, prefix: &str) -> Option<String> {
 
 fn joined(path: &str, name: &str) -> String {
     if path == "." { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// The path of the field of this name; the path of a field that was read already ends with it.
+fn ending_with(path: String, name: &str) -> String {
+    if path == name || path.ends_with(&format!(".{name}")) { path } else { joined(&path, name) }
 }
 
 fn unknown(field: &str, message: &str) -> String {
@@ -156,6 +165,26 @@ mod tests {
         assert_eq!(refusal.code, ErrorCode::InvalidField);
         assert_eq!(refusal.field.as_deref(), Some("deliver.mode"));
         assert_eq!(refusal.message, "deliver.mode: invalid type: expected a text");
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_is_named() {
+        for (body, field) in [
+            (r#"{"prompt":"x","prompt":"y","repoUrl":"https://h/r"}"#, "prompt"),
+            (
+                r#"{"prompt":"x","repoUrl":"https://h/r","limits":{"maxTurns":1,"maxTurns":1}}"#,
+                "limits.maxTurns",
+            ),
+            (
+                r#"{"prompt":"x","repoUrl":"https://h/r","limits":{"maxTurns":1},"limits":{}}"#,
+                "limits",
+            ),
+        ] {
+            let refusal = refusal(body);
+            assert_eq!(refusal.code, ErrorCode::InvalidField, "{refusal:?}");
+            assert_eq!(refusal.field.as_deref(), Some(field), "{refusal:?}");
+            assert_eq!(refusal.message, format!("{field} is there more than once"));
+        }
     }
 
     #[test]
