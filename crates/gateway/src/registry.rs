@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use service::protocol::worker::{Attach, Lease};
 use service::protocol::{JobId, WorkerId, WorkerKind, WorkspaceId};
@@ -19,6 +20,7 @@ pub(crate) struct Registry {
     idle: BTreeMap<u64, WorkerId>,
     /// Those who wait for a worker, oldest first.
     waiting: VecDeque<Waiting>,
+    departed: agents::Departed,
     counter: u64,
 }
 
@@ -294,6 +296,7 @@ impl Registry {
     fn forget(&mut self, id: WorkerId) {
         if let Some(worker) = self.workers.remove(&id) {
             self.idle.remove(&worker.idle_since);
+            self.departed.note(worker.attach, Instant::now());
         }
     }
 }

@@ -171,8 +171,8 @@ impl Gateway {
 impl Core {
     /// Lets a job in, if its submitter's quotas allow it.
     fn admit(&mut self, id: JobId, token: &str, request: &WorkflowRequest) -> Result<(), ApiError> {
-        self.check_agent(request)?;
         let now = Instant::now();
+        self.check_agent(request, now)?;
         self.rates.check(token, now).map_err(too_fast)?;
         self.scheduler.admit(id, new_job(token, request)).map_err(refused)?;
         self.rates.spend(token, now);
@@ -182,8 +182,8 @@ impl Core {
 
 impl Core {
     /// Refuses what no attached worker could do: it would only be found out after the pull.
-    fn check_agent(&self, request: &WorkflowRequest) -> Result<(), RequestError> {
-        let Some(known) = self.registry.agents() else { return Ok(()) };
+    fn check_agent(&self, request: &WorkflowRequest, now: Instant) -> Result<(), RequestError> {
+        let Some(known) = self.registry.agents(now) else { return Ok(()) };
         let agent = request.agent.as_deref().unwrap_or(self.scheduler.default_agent());
         if request.agent.is_some() && !known.contains(agent) {
             let agent: String = agent.chars().take(MAX_AGENT_CHARS).collect();

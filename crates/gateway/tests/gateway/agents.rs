@@ -7,8 +7,14 @@ use service::protocol::{ErrorCode, WorkerId, WorkerKind};
 
 use crate::support::{Gateway, job_with, submission};
 
-/// The gateway sees a claude-exec with these agents, as long as the line is kept.
+/// The gateway sees a claude-exec with these agents and no other, as long as the line is kept.
 async fn claude_exec(gateway: &Gateway, agents: &[&str]) -> Attachment {
+    let line = attached(gateway, agents).await;
+    gateway.workers("claude-exec", "idle", 1).await;
+    line
+}
+
+async fn attached(gateway: &Gateway, agents: &[&str]) -> Attachment {
     let attach = Attach {
         id: WorkerId::random(),
         kind: WorkerKind::ClaudeExec,
@@ -21,9 +27,7 @@ async fn claude_exec(gateway: &Gateway, agents: &[&str]) -> Attachment {
         is_leaving: false,
         succeeds: None,
     };
-    let line = gateway.inside().attach(&attach).await.unwrap();
-    gateway.workers("claude-exec", "idle", 1).await;
-    line
+    gateway.inside().attach(&attach).await.unwrap()
 }
 
 /// The field and the sentence with which a job is refused, if it is.
@@ -60,6 +64,19 @@ async fn an_agent_that_no_attached_worker_has_is_refused_before_any_pull() {
     // One of an earlier version does not say.
     let _line = claude_exec(&gateway, &[]).await;
     assert_eq!(refusal(&gateway, codex()).await, None);
+}
+
+#[tokio::test]
+async fn an_agent_whose_only_worker_is_between_two_lives_is_still_known() {
+    let gateway = Gateway::start().await;
+    let _stays = attached(&gateway, &["claude"]).await;
+    let goes = attached(&gateway, &["command"]).await;
+    gateway.workers("claude-exec", "idle", 2).await;
+    drop(goes);
+    gateway.workers("claude-exec", "idle", 1).await;
+    assert_eq!(refusal(&gateway, json!({"agent": "command"})).await, None);
+    let refused = refusal(&gateway, json!({"agent": "codex"})).await;
+    assert_eq!(field(refused).as_deref(), Some("agent"));
 }
 
 #[tokio::test]
