@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::gateway::Gateway;
 use crate::job_ref::JobRef;
-use crate::live::Subscription;
+use crate::live::{News, Subscription};
 
 /// Where a follower begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub(crate) enum From {
 impl Gateway {
     /// The job's events up to its last one, or until the gateway stops.
     ///
-    /// `subscription` was made before this: what it does not show is in the store by now. A follower
-    /// that is too slow misses what it shows, and reads that from the store as well.
+    /// `subscription` was made before this: what it does not show is in the store by now. So is what a
+    /// follower that is too slow misses, and what is too large to be kept for it.
     pub(crate) fn follow(
         self: &Arc<Self>,
         job: JobRef,
@@ -63,9 +63,8 @@ impl Gateway {
                     () = gateway.stop.cancelled() => return,
                 };
                 match next {
-                    Ok(chunk) if chunk.last <= position => {}
-                    Ok(chunk) if chunk.first > position + 1 => is_behind = true,
-                    Ok(chunk) => {
+                    Ok(News::Shown(chunk)) if chunk.last <= position => {}
+                    Ok(News::Shown(chunk)) if chunk.first <= position + 1 => {
                         let frames = chunk.after(position);
                         position = chunk.last;
                         yield frames;
@@ -73,7 +72,7 @@ impl Gateway {
                             return;
                         }
                     }
-                    Err(RecvError::Lagged(_)) => is_behind = true,
+                    Ok(_) | Err(RecvError::Lagged(_)) => is_behind = true,
                     Err(RecvError::Closed) => return,
                 }
             }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use super::insert::Idempotency;
 use super::*;
 use crate::job_ref::JobRef;
+use crate::live::News;
 
 const MAX_EVENT_BYTES: u64 = 100_000;
 
@@ -266,7 +267,8 @@ async fn what_waits_together_is_committed_together_and_shown_in_order() {
     let mut last = 1;
     while last < 101 {
         match follower.next().await {
-            Ok(chunk) => {
+            Ok(News::Stored) => panic!("all of it is small"),
+            Ok(News::Shown(chunk)) => {
                 assert!(chunk.first > last);
                 last = chunk.last;
             }
