@@ -67,7 +67,9 @@ mod tests {
         let agents = agents.iter().map(|name| (*name).to_owned()).collect();
         let (id, kind, node) = (WorkerId::random(), WorkerKind::ClaudeExec, "node".to_owned());
         let (port, version, workspace, job) = (3000, "1".to_owned(), None, None);
-        let attach = Attach { id, kind, port, workspace, node, version, agents, job };
+        let (is_leaving, succeeds) = (false, None);
+        let attach =
+            Attach { id, kind, port, workspace, node, version, agents, job, is_leaving, succeeds };
         let line = registry.attach(attach, IpAddr::V4(Ipv4Addr::LOCALHOST));
         move |registry| assert!(registry.detach(id, line))
     }
