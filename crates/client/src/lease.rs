@@ -1,7 +1,7 @@
 //! Leasing an idle worker from the gateway, and leaving it.
 
 use protocol::WorkerId;
-use protocol::worker::{Departure, Dismissal, Lease, LeaseRequest, Status};
+use protocol::worker::{Cause, Departure, Dismissal, Lease, LeaseRequest, Status};
 use reqwest::Method;
 
 use crate::endpoint::Endpoint;
@@ -21,13 +21,15 @@ impl Endpoint {
         self.json(request).await
     }
 
-    /// Says that a worker was told to stop, and asks whether it may go, which it never may while it has
-    /// a job. For one that is idle it waits until it may, for about 20 s at most.
+    /// Says why a worker is about to go, and asks whether it may; waits until it may, for about 20 s at
+    /// most if it was told to stop, for about 1 s if it has done its job. One that was told to stop and
+    /// still has a job never may, which it hears at once.
     ///
     /// # Errors
     /// When the gateway cannot be reached, or knows no such question.
-    pub async fn depart(&self, worker: WorkerId) -> Result<bool, ClientError> {
-        let body = serde_json::to_string(&Departure { worker }).expect("an id is plain JSON");
+    pub async fn depart(&self, worker: WorkerId, cause: Cause) -> Result<bool, ClientError> {
+        let departure = Departure { worker, cause };
+        let body = serde_json::to_string(&departure).expect("an id is plain JSON");
         let request = self
             .request(Method::POST, "/internal/departures")
             .header("content-type", "application/json")

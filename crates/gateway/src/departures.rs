@@ -1,5 +1,5 @@
-//! Workers that were told to stop, and may still be needed: a job's files are where they were pulled,
-//! and a node that is being drained gets no new workers.
+//! Workers that are about to go, and may still be needed: a job's files are where they were pulled,
+//! and who comes next may come elsewhere.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,13 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// Pause between two looks: workers are told to stop a few times a day.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How long a worker that has done its job, and is the last of its kind in a workspace, waits for the
+/// next one to come there; and for its own job's end, after a delivery.
+const RELIEF: Duration = Duration::from_secs(1);
+
+/// Pause between two looks of such a one, which keeps its supervisor waiting.
+const RELIEF_LOOK: Duration = Duration::from_millis(20);
+
 impl Gateway {
     /// Whether a worker that was told to stop may go. While an idle one may not, it is waited for the
     /// moment at which it may, for some time; one that has a job was just to be known of.
@@ -42,6 +49,20 @@ impl Gateway {
                 () = self.stop.cancelled() => return false,
             }
         }
+    }
+}
+
+impl Gateway {
+    /// Whether a worker that has done its job may go. If it may not, somebody must stay in its place.
+    pub(crate) async fn retire(self: &Arc<Self>, worker: WorkerId) -> bool {
+        let end = Instant::now() + RELIEF;
+        while !self.core().may_retire(worker) {
+            if Instant::now() > end {
+                return false;
+            }
+            tokio::time::sleep(RELIEF_LOOK).await;
+        }
+        true
     }
 }
 
@@ -70,6 +91,18 @@ impl Core {
         // Nobody is to be sent there between the answer and the worker's end.
         self.registry.set_busy(worker);
         Leave::Given
+    }
+
+    fn may_retire(&mut self, worker: WorkerId) -> bool {
+        let may_go = match self.registry.retire(worker) {
+            Departing::LastOf(workspace) => !self.is_needed(workspace),
+            _ => true,
+        };
+        if may_go {
+            // Its line is open for a moment yet.
+            self.registry.set_leaving(worker);
+        }
+        may_go
     }
 
     fn is_needed(&self, workspace: WorkspaceId) -> bool {

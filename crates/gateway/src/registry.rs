@@ -211,13 +211,41 @@ impl Registry {
             Activity::Leased => return Departing::Expected,
             Activity::Busy => return Departing::Busy,
         }
+        self.without(id)
+    }
+
+    /// A worker has done its job. Returns what another job could still need it for, where its
+    /// supervisor may start the next one elsewhere; nothing where there is but one workspace.
+    pub(crate) fn retire(&self, id: WorkerId) -> Departing {
+        match self.without(id) {
+            Departing::LastOf(workspace) if !self.has_elsewhere(workspace) => Departing::Unneeded,
+            departing => departing,
+        }
+    }
+
+    /// Nobody is to count on a worker any more.
+    pub(crate) fn set_leaving(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.is_leaving = true;
+        }
+    }
+
+    /// What would be without a worker.
+    fn without(&self, id: WorkerId) -> Departing {
+        let Some(worker) = self.workers.get(&id) else { return Departing::Unknown };
         let (kind, workspace) = (worker.attach.kind, worker.attach.workspace);
-        let stays = |other: &Worker| !other.is_leaving && other.fits(Wish { kind, workspace });
+        let fits = |other: &Worker| !other.is_leaving && other.fits(Wish { kind, workspace });
+        let stays = |(other, it): (&WorkerId, &Worker)| *other != id && fits(it);
         match workspace {
-            Some(workspace) if self.workers.values().any(stays) => Departing::OneOf(workspace),
+            Some(workspace) if self.workers.iter().any(stays) => Departing::OneOf(workspace),
             Some(workspace) => Departing::LastOf(workspace),
             None => Departing::Unneeded,
         }
+    }
+
+    fn has_elsewhere(&self, workspace: WorkspaceId) -> bool {
+        let mut places = self.workers.values().filter_map(|worker| worker.attach.workspace);
+        places.any(|place| place != workspace)
     }
 
     /// The worker has a job now, or says so.

@@ -113,13 +113,25 @@ pub struct Lease {
     pub node: String,
 }
 
-/// Body of `POST /internal/departures`: a worker was told to stop. One that is idle asks whether it
-/// may; one that has a job lets the gateway know that it will be gone after it.
+/// Body of `POST /internal/departures`: a worker is about to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Departure {
     /// The worker.
     pub worker: WorkerId,
+    /// Why it goes.
+    pub cause: Cause,
+}
+
+/// Why a worker is about to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cause {
+    /// It was told to stop. One that is idle asks whether it may; one that has a job lets the gateway
+    /// know that it will be gone after it.
+    ToldToStop,
+    /// Its job is done.
+    JobDone,
 }
 
 /// Its answer, which may take about 20 s.

@@ -1,9 +1,10 @@
-//! A worker that was told to stop while it had its job is followed by another one in its place.
+//! A worker that has done its job is followed by another one in its place, if jobs have files there and
+//! nobody else would come to deliver them.
 //!
-//! Whoever supervises it starts no other there: a node that is being drained gets no new containers.
-//! But jobs may have their files there, and somebody must deliver them. So the process begins anew, as
-//! the same program with nothing of its job in its memory, and as one that was told to stop: it leaves
-//! as soon as no job needs it, at the end of the drain time at the latest.
+//! Whoever supervises workers may start the next one elsewhere, and on a node that is being drained
+//! starts none at all. So the process begins anew, as the same program with nothing of its job in its
+//! memory: as one that was told to stop, if it was, which leaves as soon as no job needs it, at the end
+//! of the drain time at the latest.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -15,12 +16,20 @@ use protocol::{WorkerId, WorkerKind};
 
 use crate::one_shot::{OneShot, OneShotConfig};
 
-/// The argument of a program that takes another one's place, before that one's id.
+/// The first argument of a program that takes another one's place; that one's id is the second.
 const ARGUMENT: &str = "successor";
 
-/// The worker whose place a program with these two arguments takes.
-pub(crate) fn read(word: &str, id: Option<&str>) -> Option<WorkerId> {
-    id.filter(|_| word == ARGUMENT)?.parse().ok()
+/// The third one, if it was told to stop.
+const LEAVING: &str = "leaving";
+
+/// The worker whose place a program with these arguments takes, and whether that was told to stop.
+pub(crate) fn read(arguments: &[String]) -> Option<(WorkerId, bool)> {
+    match arguments {
+        [word, id, rest @ ..] if word == ARGUMENT => {
+            Some((id.parse().ok()?, rest.first().is_some_and(|word| word == LEAVING)))
+        }
+        _ => None,
+    }
 }
 
 /// When the worker was told to stop, once for each signal.
@@ -33,13 +42,27 @@ impl StopOrders {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
     }
 
-    /// What is left of a drain time; none before the first signal, and after the second, which ends it.
-    fn left_of(&self, drain: Duration) -> Option<Duration> {
+    /// How one that takes the place of a worker with this drain time begins.
+    fn beginning(&self, drain: Duration) -> Option<Beginning> {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_slice() {
-            [once] => drain.checked_sub(once.elapsed()).filter(|left| !left.is_zero()),
+            [] => Some(Beginning::Staying),
+            [once] => {
+                let left = drain.checked_sub(once.elapsed()).filter(|left| !left.is_zero());
+                left.map(Beginning::Leaving)
+            }
+            // The second signal ends the drain time.
             _ => None,
         }
     }
+}
+
+/// How a successor begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    /// As any other worker.
+    Staying,
+    /// As one that was told to stop, with so much drain time.
+    Leaving(Duration),
 }
 
 /// A worker that can be followed by another one.
@@ -57,22 +80,26 @@ impl Predecessor {
         worker.may_be_followed().then_some(Self { id, kind, drain })
     }
 
-    /// Lets this process begin anew if it was told to stop and has drain time left. Returns only if
-    /// there is no reason for it, or the system refuses.
-    pub(crate) fn begin_anew(&self, orders: &StopOrders) {
-        let Some(left) = orders.left_of(self.drain) else { return };
-        tracing::info!(seconds = left.as_secs(), "beginning anew, for jobs that have files here");
-        let error = self.exec(left);
+    /// Lets this process begin anew if it was told to stop and has drain time left, or if it must stay.
+    /// Returns only if there is no reason for it, or the system refuses.
+    pub(crate) fn begin_anew(&self, orders: &StopOrders, must_stay: bool) {
+        let Some(beginning) = orders.beginning(self.drain) else { return };
+        if beginning == Beginning::Staying && !must_stay {
+            return;
+        }
+        tracing::info!(?beginning, "beginning anew, for jobs that have files here");
+        let error = self.exec(beginning);
         tracing::error!(%error, "cannot begin anew");
     }
 
-    fn exec(&self, drain: Duration) -> io::Error {
+    fn exec(&self, beginning: Beginning) -> io::Error {
         // The program that runs, also if another file has its name by now.
-        Command::new("/proc/self/exe")
-            .arg0(self.kind.name())
-            .args([ARGUMENT, &self.id.to_string()])
-            .env("ONESHIFT_DRAIN_SECONDS", drain.as_secs().to_string())
-            .exec()
+        let mut program = Command::new("/proc/self/exe");
+        program.arg0(self.kind.name()).args([ARGUMENT, &self.id.to_string()]);
+        if let Beginning::Leaving(drain) = beginning {
+            program.arg(LEAVING).env("ONESHIFT_DRAIN_SECONDS", drain.as_secs().to_string());
+        }
+        program.exec()
     }
 }
 
@@ -83,11 +110,23 @@ mod tests {
     #[test]
     fn one_signal_leaves_the_rest_of_the_drain_time_and_a_second_one_nothing() {
         let (orders, drain) = (StopOrders::default(), Duration::from_secs(1000));
-        assert_eq!(orders.left_of(drain), None);
+        assert_eq!(orders.beginning(drain), Some(Beginning::Staying));
         orders.note();
-        assert!(orders.left_of(drain).is_some_and(|left| left <= drain));
-        assert_eq!(orders.left_of(Duration::ZERO), None);
+        assert!(matches!(orders.beginning(drain), Some(Beginning::Leaving(left)) if left <= drain));
+        assert_eq!(orders.beginning(Duration::ZERO), None);
         orders.note();
-        assert_eq!(orders.left_of(drain), None);
+        assert_eq!(orders.beginning(drain), None);
+    }
+
+    #[test]
+    fn a_successor_knows_from_its_arguments_whose_place_it_takes() {
+        let id = WorkerId::random();
+        let read =
+            |words: &[&str]| read(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(read(&["successor", &id.to_string()]), Some((id, false)));
+        assert_eq!(read(&["successor", &id.to_string(), "leaving"]), Some((id, true)));
+        assert_eq!(read(&["successor"]), None);
+        assert_eq!(read(&["successor", "somebody"]), None);
+        assert_eq!(read(&["predecessor", &id.to_string()]), None);
     }
 }

@@ -21,13 +21,13 @@ pub fn worker_main(
 ) -> ExitCode {
     let hardened = hardening::harden();
     let environment = Environment::from_process();
-    let mut arguments = std::env::args().skip(1);
-    let succeeds = match (arguments.next().as_deref(), arguments.next()) {
-        (None, _) => None,
-        (Some("--version"), _) => return print_version(kind),
-        (Some("health"), _) => return tell_health(kind, &environment),
-        (Some(word), id) => match succession::read(word, id.as_deref()) {
-            Some(predecessor) => Some(predecessor),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let succession = match arguments.first().map(String::as_str) {
+        None => None,
+        Some("--version") => return print_version(kind),
+        Some("health") => return tell_health(kind, &environment),
+        Some(word) => match succession::read(&arguments) {
+            Some(succession) => Some(succession),
             None => return refuse(kind, &unknown_argument(word)),
         },
     };
@@ -36,16 +36,17 @@ pub fn worker_main(
             tracing::warn!(%error, "this process may be read by others of the same user");
         }
         let supervisor = Supervisor::follow(&environment)?;
-        let config = OneShotConfig { succeeds, ..OneShotConfig::read(&environment, kind)? };
+        let mut config = OneShotConfig::read(&environment, kind)?;
+        if let Some((predecessor, is_leaving)) = succession {
+            (config.succeeds, config.is_leaving) = (Some(predecessor), is_leaving);
+        }
         Ok((setup(&environment, config)?.kept_by(supervisor), supervisor))
     });
-    match started
-        .map_err(std::io::Error::other)
-        .and_then(|(worker, supervisor)| live(worker, supervisor))
-    {
-        Ok(code) => code,
-        Err(error) => refuse(kind, &error),
-    }
+    let lived = match started {
+        Ok((worker, supervisor)) => live(worker, supervisor),
+        Err(error) => return refuse(kind, &error),
+    };
+    lived.unwrap_or_else(|error| refuse(kind, &error))
 }
 
 /// The worker's life, and what comes after it.
@@ -53,23 +54,23 @@ fn live(worker: OneShot, supervisor: Option<Supervisor>) -> std::io::Result<Exit
     let with_job = worker.config().exit_with_job;
     let predecessor = Predecessor::of(&worker);
     let orders = StopOrders::default();
-    if worker.config().succeeds.is_some() {
+    if worker.config().is_leaving {
         orders.note();
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let exit = runtime.block_on(run(worker, orders.clone()));
+    let ended = runtime.block_on(run(worker, orders.clone()));
     // A blocking call that is still under way must not hold up the next worker.
     runtime.shutdown_background();
-    let exit = exit?;
+    let (exit, must_stay) = ended?;
     let is_forsaken = supervisor.is_some_and(Supervisor::is_gone);
     if let Some(predecessor) = predecessor.filter(|_| exit != Exit::Idle && !is_forsaken) {
-        predecessor.begin_anew(&orders);
+        predecessor.begin_anew(&orders, must_stay);
     }
     Ok(exit.code(with_job))
 }
 
-async fn run(worker: OneShot, orders: StopOrders) -> std::io::Result<Exit> {
+async fn run(worker: OneShot, orders: StopOrders) -> std::io::Result<(Exit, bool)> {
     let address = worker.config().listen;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
@@ -92,7 +93,7 @@ async fn run(worker: OneShot, orders: StopOrders) -> std::io::Result<Exit> {
             }
         }
     });
-    worker.run(listener, stops).await
+    worker.run_and_retire(listener, stops).await
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to --version")]

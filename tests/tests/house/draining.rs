@@ -1,4 +1,5 @@
-//! A machine that is being drained: its workers are told to stop, and nobody starts others there.
+//! A machine on which nobody starts workers any more: because it is being drained, or because the
+//! next ones come elsewhere. The jobs that have their files there are delivered all the same.
 
 use std::path::PathBuf;
 
@@ -22,7 +23,7 @@ impl Machine {
     /// With so many jobs' worth of workers, but one git-pull.
     async fn start(jobs: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["data", "workspace"] {
+        for name in ["data", "workspace", "elsewhere"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
         let gateway = Launch::of("gateway")
@@ -40,22 +41,24 @@ impl Machine {
     /// Starts workers, and waits until so many are idle.
     async fn add(&mut self, kind: &str, count: usize) {
         let url = self.gateway.url("").await;
-        let start = || {
-            Launch::of(kind)
-                .env("ONESHIFT_LISTEN", "127.0.0.1:0")
-                .env("ONESHIFT_CLUSTER_TOKEN", "a secret of the inside")
-                .env("ONESHIFT_WORKSPACE", self.folder.path().join("workspace"))
-                .env("ONESHIFT_GATEWAY", &url)
-                .env("ONESHIFT_DRAIN_SECONDS", "60")
-                .env("ONESHIFT_AGENT", "command")
-                .env("ONESHIFT_AGENT_COMMAND", json!(["sh"]).to_string())
-                .start()
-        };
-        self.workers.extend((0..count).map(|_| start()));
+        let launches = (0..count).map(|_| self.launch(kind, &url, "workspace"));
+        let started: Vec<_> = launches.map(Launch::start).collect();
+        self.workers.extend(started);
         eventually("the new workers are idle", async || {
             (self.health().await["workers"][kind]["idle"] == count).then_some(())
         })
         .await;
+    }
+
+    fn launch(&self, kind: &str, gateway: &str, workspace: &str) -> Launch {
+        Launch::of(kind)
+            .env("ONESHIFT_LISTEN", "127.0.0.1:0")
+            .env("ONESHIFT_CLUSTER_TOKEN", "a secret of the inside")
+            .env("ONESHIFT_WORKSPACE", self.folder.path().join(workspace))
+            .env("ONESHIFT_GATEWAY", gateway)
+            .env("ONESHIFT_DRAIN_SECONDS", "60")
+            .env("ONESHIFT_AGENT", "command")
+            .env("ONESHIFT_AGENT_COMMAND", json!(["sh"]).to_string())
     }
 
     async fn health(&self) -> Value {
@@ -166,4 +169,19 @@ async fn one_git_pull_is_enough_for_all_jobs_of_a_machine_that_is_drained() {
     frames.extend(first.rest().await);
     assert_done(frames);
     machine.has_nobody_left().await;
+}
+
+#[tokio::test]
+async fn a_job_is_delivered_where_it_was_pulled_though_the_next_git_pull_comes_elsewhere() {
+    let (machine, server) = (Machine::start(1).await, server());
+    let url = machine.gateway.url("").await;
+    let elsewhere = machine.launch("git-pull", &url, "elsewhere").start();
+    eventually("there is one elsewhere", async || {
+        (machine.health().await["workers"]["git-pull"]["idle"] == 2).then_some(())
+    })
+    .await;
+    let events = machine.submit("echo b > b.txt", &server.url(Access::Public, "demo")).await;
+    assert_done(events.rest().await);
+    machine.has_nobody_left().await;
+    drop(elsewhere);
 }

@@ -130,6 +130,23 @@ fn a_worker_that_took_anothers_place_does_not_count_on_it() {
 }
 
 #[test]
+fn a_worker_that_has_done_its_job_is_the_last_one_only_where_the_next_may_come_elsewhere() {
+    let mut registry = Registry::default();
+    let here = WorkspaceId::random();
+    let [first, second] = [(); 2].map(|()| worker(WorkerKind::GitPull, Some(here)));
+    registry.attach(first.clone(), HERE);
+    assert_eq!(registry.retire(first.id), Departing::Unneeded, "there is but one workspace");
+    let elsewhere = Some(WorkspaceId::random());
+    registry.attach(worker(WorkerKind::ClaudeExec, elsewhere), HERE);
+    assert_eq!(registry.retire(first.id), Departing::LastOf(here));
+    registry.attach(second.clone(), HERE);
+    assert_eq!(registry.retire(first.id), Departing::OneOf(here));
+    // Of two that end in the same moment one stays.
+    registry.set_leaving(first.id);
+    assert_eq!(registry.retire(second.id), Departing::LastOf(here));
+}
+
+#[test]
 fn a_worker_that_comes_with_a_job_is_busy() {
     let mut registry = Registry::default();
     let mut busy = worker(WorkerKind::Workflow, None);

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use service::ApiError;
 use service::extract::malformed;
-use service::protocol::worker::{Attach, Departure, Dismissal, Lease, LeaseRequest};
+use service::protocol::worker::{Attach, Cause, Departure, Dismissal, Lease, LeaseRequest};
 use service::serve::PeerAddress;
 
 use crate::gateway::Gateway;
@@ -41,8 +41,12 @@ pub(super) async fn depart(
     State(gateway): State<Arc<Gateway>>,
     body: Body,
 ) -> Result<Json<Dismissal>, ApiError> {
-    let Departure { worker } = read(body).await?;
-    Ok(Json(Dismissal { may_go: gateway.depart(worker).await }))
+    let Departure { worker, cause } = read(body).await?;
+    let may_go = match cause {
+        Cause::ToldToStop => gateway.depart(worker).await,
+        Cause::JobDone => gateway.retire(worker).await,
+    };
+    Ok(Json(Dismissal { may_go }))
 }
 
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use service::client::EventStream;
 use service::one_shot::Exit;
-use service::protocol::worker::{Attach, LeaseRequest};
+use service::protocol::worker::{Attach, Cause, LeaseRequest};
 use service::protocol::{JobId, WorkerId, WorkerKind, WorkspaceId};
 use tokio::time::timeout;
 
@@ -72,7 +72,7 @@ async fn a_worker_that_asks_before_it_is_attached_is_no_stranger() {
     let stream = pulled(&gateway, workspace).await;
     let id = WorkerId::random();
     let (inside, asks) = (gateway.inside(), gateway.inside());
-    let leave = tokio::spawn(async move { asks.depart(id).await });
+    let leave = tokio::spawn(async move { asks.depart(id, Cause::ToldToStop).await });
     let attach = Attach {
         id,
         kind: WorkerKind::GitPull,

@@ -82,6 +82,7 @@ impl Worker {
             reader_wait: Duration::from_secs(20),
             exit_with_job: false,
             succeeds: None,
+            is_leaving: false,
         };
         let id = config.id;
         let gate = Arc::new(Semaphore::new(0));

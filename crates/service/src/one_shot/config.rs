@@ -35,8 +35,10 @@ pub struct OneShotConfig {
     pub reader_wait: Duration,
     /// Whether a failed job makes the process exit with 1.
     pub exit_with_job: bool,
-    /// The worker that was told to stop and whose place it takes: so it was told that as well.
+    /// The worker whose place it takes.
     pub succeeds: Option<WorkerId>,
+    /// Whether that one was told to stop, and so it was too.
+    pub is_leaving: bool,
 }
 
 /// A reader that is gone comes back within seconds, or its machine is lost.
@@ -73,6 +75,7 @@ impl OneShotConfig {
             reader_wait: seconds("ONESHIFT_READER_WAIT_SECONDS", READER_WAIT_SECONDS)?,
             exit_with_job: exit_with_job(environment)?,
             succeeds: None,
+            is_leaving: false,
         })
     }
 

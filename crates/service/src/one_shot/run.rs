@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use client::Endpoint;
 use protocol::event::Payload;
+use protocol::worker::Cause;
 use protocol::{Outcome, Reason, State};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -85,8 +86,9 @@ impl OneShot {
         Self { supervisor, ..self }
     }
 
-    /// Has the process begin anew when it was told to stop while it had a job, so that jobs with files
-    /// in its workspace find somebody there. Only for workers that run nothing of a job's own.
+    /// Has the process begin anew after its job when it was told to stop, or when no other worker of
+    /// its kind is left in a workspace in which jobs have files. Only for workers that run nothing of a
+    /// job's own.
     #[must_use]
     pub fn with_successor(self) -> Self {
         Self { has_successor: true, ..self }
@@ -128,9 +130,18 @@ impl OneShot {
         listener: TcpListener,
         stop: mpsc::Receiver<()>,
     ) -> std::io::Result<Exit> {
+        self.run_and_retire(listener, stop).await.map(|(exit, _)| exit)
+    }
+
+    /// The same; says also whether somebody must stay in its place.
+    pub(crate) async fn run_and_retire(
+        self,
+        listener: TcpListener,
+        stop: mpsc::Receiver<()>,
+    ) -> std::io::Result<(Exit, bool)> {
         let port = listener.local_addr()?.port();
         let slot = Arc::new(Slot::default());
-        if self.config.succeeds.is_some() {
+        if self.config.is_leaving {
             slot.set_leaving();
         }
         let (start, jobs) = mpsc::channel(1);
@@ -151,12 +162,16 @@ impl OneShot {
         let done = CancellationToken::new();
         let limits = serve::Limits { connections: MAX_CONNECTIONS, unread: UNREAD, linger: LINGER };
         let server = tokio::spawn(serve(listener, router, limits, done.clone().cancelled_owned()));
-        let supervisor = self.supervisor;
-        let life = Life { config, slot, jobs, stop, supervisor };
+        let (supervisor, has_successor) = (self.supervisor, self.has_successor);
+        let may_stay =
+            |exit, slot: &Slot| has_successor && exit != Exit::Idle && !slot.is_leaving();
+        let life =
+            Life { config: Arc::clone(&config), slot: Arc::clone(&slot), jobs, stop, supervisor };
         let exit = life.live().await;
+        let must_stay = may_stay(exit, &slot) && !may_retire(&config).await;
         done.cancel();
         let _ = server.await;
-        Ok(exit)
+        Ok((exit, must_stay))
     }
 }
 
@@ -312,7 +327,7 @@ impl Life {
 async fn announce_leaving(config: &OneShotConfig) {
     for gateway in gateways_that_count_on(config) {
         // One that cannot be reached hears of it when the worker attaches again.
-        let _ = gateway.depart(config.id).await;
+        let _ = gateway.depart(config.id, Cause::ToldToStop).await;
     }
 }
 
@@ -321,11 +336,21 @@ fn gateways_that_count_on(config: &OneShotConfig) -> &[Endpoint] {
     if config.workspace.is_some() { &config.gateways } else { &[] }
 }
 
+/// Whether no gateway needs a worker that has done its job. One that cannot be reached needs nobody.
+async fn may_retire(config: &OneShotConfig) -> bool {
+    for gateway in gateways_that_count_on(config) {
+        if matches!(gateway.depart(config.id, Cause::JobDone).await, Ok(false)) {
+            return false;
+        }
+    }
+    true
+}
+
 /// Waits until no gateway needs an idle worker: what jobs have in its workspace may be for it to
 /// deliver. One that cannot be reached needs nobody.
 async fn permission(config: &OneShotConfig) {
     for gateway in gateways_that_count_on(config) {
-        while matches!(gateway.depart(config.id).await, Ok(false)) {
+        while matches!(gateway.depart(config.id, Cause::ToldToStop).await, Ok(false)) {
             // A gateway that stops itself says so at once.
             tokio::time::sleep(DEPARTURE_PAUSE).await;
         }
