@@ -178,9 +178,7 @@ impl Core {
         self.rates.spend(token, now);
         Ok(())
     }
-}
 
-impl Core {
     /// Refuses what no attached worker could do: it would only be found out after the pull.
     fn check_agent(&self, request: &WorkflowRequest, now: Instant) -> Result<(), RequestError> {
         let Some(known) = self.registry.agents(now) else { return Ok(()) };
