@@ -20,7 +20,7 @@ FROM ${CLAUDE} AS claude
 FROM ${BASE} AS debian
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
-    && rm -rf /var/lib/apt/lists/* /var/log/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
     && groupadd --gid 10000 gateway \
     && useradd --uid 10000 --gid 10000 --no-create-home --home-dir /nonexistent gateway \
     && groupadd --gid 10001 worker \
@@ -81,7 +81,7 @@ ENTRYPOINT ["/usr/local/bin/operator"]
 FROM debian AS docker-proxy
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends haproxy \
-    && rm -rf /var/lib/apt/lists/* /var/log/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 COPY docker-proxy.cfg /etc/haproxy/haproxy.cfg
 EXPOSE 2375
 ENTRYPOINT ["haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"]
@@ -99,7 +99,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
         build-essential bzip2 curl file git jq less make openssh-client patch pkg-config procps \
         python3 ripgrep rsync unzip xz-utils zip \
-    && rm -rf /var/lib/apt/lists/* /var/log/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 COPY --from=claude /out/claude /usr/local/bin/claude
 COPY --from=binaries /out/claude-exec /usr/local/bin/claude-exec
 COPY --from=files --chown=10001:10001 /empty /workspace

@@ -113,6 +113,12 @@ impl Cluster {
         }
     }
 
+    /// What a setting is.
+    pub(crate) fn setting(&self, name: &str) -> String {
+        let found = self.settings.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    }
+
     pub(crate) fn manager(&self) -> &Engine {
         &self.engines[0]
     }

@@ -1,10 +1,14 @@
 //! What the script is told.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use end_to_end::variable;
+
 use crate::cluster::Cluster;
+use crate::engine::Engine;
 
 /// How callers reach the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +17,15 @@ pub(crate) enum Reached {
     ByPort,
     /// By its name, from a container: an update starts the new gateway first.
     ByName,
+}
+
+/// What builds images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Builder {
+    /// What engines had from their beginning.
+    Classic,
+    /// What replaces it.
+    BuildKit,
 }
 
 /// A container from which the gateway is called by its name; and less patience with updates.
@@ -72,6 +85,16 @@ impl Cluster {
     }
 
     pub(crate) fn script(&self, arguments: &[&str]) -> Output {
+        self.script_at(self.manager(), Builder::Classic, arguments)
+    }
+
+    /// Runs the script against an engine, with one of Docker's two builders.
+    pub(crate) fn script_at(
+        &self,
+        engine: &Engine,
+        builder: Builder,
+        arguments: &[&str],
+    ) -> Output {
         let env = self.folder().join("env");
         let mut text = String::new();
         for (name, value) in &self.settings {
@@ -80,7 +103,16 @@ impl Cluster {
         std::fs::write(&env, text).expect("the settings can be written");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests are in a folder");
         let mut script = Command::new(root.join("deploy-swarm.sh"));
-        script.env("DOCKER_HOST", self.manager().host()).env("DOCKER_BUILDKIT", "0");
+        script.env("DOCKER_HOST", engine.host());
+        match builder {
+            Builder::Classic => script.env("DOCKER_BUILDKIT", "0"),
+            Builder::BuildKit => {
+                // Debian's docker has BuildKit in it; later ones need a plugin for it.
+                let mut path = OsString::from("/usr/bin:");
+                path.push(variable("PATH").unwrap_or_default());
+                script.env("DOCKER_BUILDKIT", "1").env("PATH", path)
+            }
+        };
         script.args(["--env".as_ref(), env.as_os_str()]);
         script.args(["--advertise-addr", &self.manager().address, "--yes"]);
         script.args(arguments).stdin(Stdio::null()).output().expect("the script runs")

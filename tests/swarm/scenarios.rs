@@ -17,7 +17,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("ten_curls_of_one_repository_complete_each_in_fresh_containers", one_node::ten_curls),
     ("the_real_agent_works_in_its_container", one_node::real_agent),
     ("an_agents_container_gives_it_no_rights", one_node::no_rights),
-    ("images_are_small_and_say_what_they_are", one_node::images),
+    ("images_are_small_and_say_what_they_are", one_node::images_are_small),
     ("a_worker_is_replaced_as_fast_as_an_empty_container", turnaround::beside_an_empty_container),
     ("many_jobs_at_once_all_complete", turnaround::throughput),
     ("restarts_after_jobs_and_after_crashes_are_counted_apart", scaling::restarts),
@@ -33,4 +33,5 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("the_steps_of_a_job_stay_on_its_node", nodes::stay_together),
     ("a_drained_node_finishes_its_jobs_first", nodes::drained),
     ("nodes_that_are_lost_lose_only_their_own_jobs", nodes::lost),
+    ("buildkit_makes_the_same_images", one_node::buildkit),
 ];

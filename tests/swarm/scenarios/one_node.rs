@@ -7,7 +7,10 @@ use end_to_end::sse::{Frame, assert_complete};
 use serde_json::json;
 
 use super::scaling::service;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, IMAGES};
+use crate::deploy::Builder;
+use crate::engine::Engine;
+use crate::images;
 use crate::jobs::job;
 
 /// The name and address of a small repository, for containers.
@@ -103,15 +106,43 @@ const SIZES: [(&str, u64); 6] = [
     ("workflow", 60),
     ("git-pull", 60),
     ("operator", 60),
-    ("docker-proxy", 250),
-    ("claude-exec", 1400),
+    ("docker-proxy", 200),
+    ("claude-exec", 1200),
 ];
+
+/// What is the same of an image, whatever built it.
+const CONFIG: &str = "{{json .Config.User}} {{json .Config.Entrypoint}} {{json .Config.Env}} \
+     {{json .Config.Healthcheck}} {{json .Config.ExposedPorts}}";
+
+/// Builds all images once more, on an engine of their own.
+pub(crate) fn buildkit(cluster: &mut Cluster) {
+    let engine = Engine::new(cluster.folder(), 20);
+    engine.build(|engine| {
+        images::provide(engine, cluster.folder());
+        let given: Vec<_> = IMAGES.map(|name| cluster.setting(name)).into();
+        // Without the images that the tests deploy, it builds all.
+        let settings = cluster.settings.clone();
+        cluster.settings.retain(|(name, _)| !IMAGES.contains(&name.as_str()));
+        let output = cluster.script_at(engine, Builder::BuildKit, &["build"]);
+        cluster.settings = settings;
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "deploy-swarm.sh build: {words}");
+        let inspect = |engine: &Engine, image: &str| {
+            engine.ask(&["image", "inspect", "--format", CONFIG, image])
+        };
+        let built = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(built.lines().count(), given.len(), "{built}");
+        for (built, given) in built.lines().zip(&given) {
+            assert_eq!(inspect(engine, built), inspect(cluster.manager(), given), "{built}");
+        }
+    });
+}
 
 /// Its program is not ours, and the socket that it guards belongs to root.
 const PROXY: &str = "docker-proxy";
 
 #[allow(clippy::print_stdout, reason = "the figures of docs/swarm.md")]
-pub(crate) fn images(cluster: &mut Cluster) {
+pub(crate) fn images_are_small(cluster: &mut Cluster) {
     for (service, bound) in SIZES {
         let image = cluster.image_of(service);
         assert!(image.starts_with("sha256:"), "{service} runs {image}, which a tag could change");
