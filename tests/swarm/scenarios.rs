@@ -32,6 +32,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("the_clusters_token_changes_without_a_gap", updates::rotated_token),
     ("the_steps_of_a_job_stay_on_its_node", nodes::stay_together),
     ("a_drained_node_finishes_its_jobs_first", nodes::drained),
+    ("any_node_takes_any_step_on_shared_storage", nodes::on_shared_storage),
     ("nodes_that_are_lost_lose_only_their_own_jobs", nodes::lost),
     ("buildkit_makes_the_same_images", one_node::buildkit),
 ];

@@ -1,6 +1,8 @@
 //! Several nodes, each with a workspace of its own.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::chown;
+use std::path::Path;
 
 use end_to_end::sse::{Frame, assert_complete};
 
@@ -87,6 +89,42 @@ pub(crate) fn drained(cluster: &mut Cluster) {
     };
     cluster.until("nobody works on the drained node", || left(cluster) == 0);
     cluster.manager().ask(&["node", "update", "--availability", "active", &node]);
+}
+
+/// Volumes that are the same folder on every node, as with a network file system.
+fn shared(folder: &Path) -> String {
+    let volume = |name: &str| {
+        format!(
+            "  {name}: {{ name: shared_{name}, driver_opts: {{ type: none, o: bind, device: {} }} }}\n",
+            folder.join(name).display()
+        )
+    };
+    format!("version: \"3.9\"\nvolumes:\n{}{}", volume("workspace"), volume("cache"))
+}
+
+pub(crate) fn on_shared_storage(cluster: &mut Cluster) {
+    three_nodes(cluster);
+    let url = repository(cluster, "shared");
+    let folder = cluster.folder().join("shared");
+    for name in ["workspace", "cache"] {
+        std::fs::create_dir_all(folder.join(name)).expect("there is room for folders");
+        // The workers' user.
+        chown(folder.join(name), Some(10_001), Some(10_001)).expect("root may give folders away");
+    }
+    let overlay = folder.join("shared.yml");
+    std::fs::write(&overlay, shared(&folder)).expect("there is room for a file");
+    cluster.must_deploy(&["--overlay", &overlay.display().to_string()]);
+    three_nodes(cluster);
+    let ids: Vec<_> = (0..9).map(|_| cluster.client().submit(&job(&url, SCRIPT))).collect();
+    for id in &ids {
+        let outcome = cluster.client().events(id).outcome();
+        assert_eq!(outcome["state"], "completed", "{outcome}");
+        assert!(folder.join("workspace/jobs").join(id).is_dir(), "job {id} is not there");
+        assert!(nodes_of(cluster, id).is_empty(), "job {id} is on a node of its own");
+    }
+    let hosts: BTreeSet<_> = cluster.tasks("claude-exec").into_iter().map(|it| it.node).collect();
+    assert!(hosts.len() > 1, "agents were on one node only: {hosts:?}");
+    cluster.must_deploy(&[]);
 }
 
 /// One node is cut off from the others, one loses its power.
