@@ -78,7 +78,10 @@ async fn of_a_hundred_posts_in_the_same_instant_one_worker_takes_exactly_one() {
         .env("ONESHIFT_AGENT_COMMAND", json!(["sh"]).to_string())
         .start();
     let url = worker.url("/api/execute").await;
-    let post = || http::client().post(&url).body(json!({"prompt": "echo $$"}).to_string()).send();
+    // All are to be answered before the worker has done its job, and exits.
+    let go = folder.path().join("go").display().to_string();
+    let prompt = format!("while [ ! -e '{go}' ]; do sleep 0.02; done; echo $$");
+    let post = || http::client().post(&url).body(json!({"prompt": prompt}).to_string()).send();
     let answers = join_all((0..100).map(|_| post())).await;
     let mut statuses = BTreeMap::new();
     let mut accepted = None;
@@ -94,6 +97,7 @@ async fn of_a_hundred_posts_in_the_same_instant_one_worker_takes_exactly_one() {
         assert!(answer.text().await.unwrap().contains(r#""code":"busy""#));
     }
     assert_eq!(statuses, BTreeMap::from([(200, 1), (503, 99)]));
+    std::fs::write(go, "").unwrap();
     let ended = Ended::of(Events::of(accepted.unwrap()).await.rest().await);
     assert_eq!(ended.ending(), "completed", "{}", ended.outcome);
     assert_eq!(ended.output("execute", "stdout").split_whitespace().count(), 1);
