@@ -107,7 +107,7 @@ const SIZES: [(&str, u64); 6] = [
     ("git-pull", 60),
     ("operator", 60),
     ("docker-proxy", 200),
-    ("claude-exec", 1200),
+    ("claude-exec", 1000),
 ];
 
 /// What is the same of an image, whatever built it.
