@@ -2,11 +2,17 @@
 # Part of deploy-swarm.sh: the way back. Docker remembers one specification of each service besides
 # the latest, and every change replaces it: also one of the replicas, also one that changes nothing.
 
-# What a service runs, without its number of replicas; `which` is Spec or PreviousSpec.
+# What a service runs, without its number of replicas; `which` is Spec or PreviousSpec. Only of what we
+# set: docker shows the defaults of the rest in Spec, and does not in PreviousSpec.
 version_of() {
-    local service=$1 which=$2
-    docker service inspect --format \
-        "{{with .$which}}{{json .TaskTemplate}} {{json .EndpointSpec}}{{end}}" "$service"
+    local service=$1 which=$2 format
+    format='{{.TaskTemplate.ForceUpdate}} {{with .TaskTemplate.ContainerSpec}}{{json .Image}} {{json .Command}}'
+    format+=' {{json .Args}} {{json .Env}} {{json .Mounts}} {{json .Secrets}} {{json .Healthcheck}}{{end}}'
+    format+=' {{range .TaskTemplate.Networks}}{{json .}}{{end}}'
+    format+=' {{with .TaskTemplate.Resources}}{{with .Limits}}{{json .}}{{end}}{{with .Reservations}}{{json .}}{{end}}{{end}}'
+    format+=' {{with .TaskTemplate.Placement}}{{range .Constraints}}{{json .}}{{end}}{{end}}'
+    format+=' {{with .EndpointSpec}}{{range .Ports}}{{json .}}{{end}}{{end}}'
+    docker service inspect --format "{{with .$which}}$format{{end}}" "$service"
 }
 
 # Notes what all services run now.

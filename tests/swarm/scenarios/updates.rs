@@ -82,6 +82,9 @@ pub(crate) fn in_turn(cluster: &mut Cluster) {
     cluster.until_at_full_strength();
     let jobs = under_load(cluster, &url, |cluster| {
         for service in LOGGING {
+            // After its own update, and the gateway's, it takes the operator a moment to come back.
+            cluster
+                .until("the operator is there", || cluster.client().get("/api/cluster").is_some());
             let before = running_of(cluster, service);
             let path = format!("/api/cluster/services/{service}/update");
             let (status, answer) = cluster.client().post(&path, &json!({}));

@@ -92,7 +92,7 @@ service_inspect() {
             '') cat "$folder"/spec "$folder"/previous 2>/dev/null || true ;;
             *UpdateStatus*) echo "$(sed -n 's/^replicas //p' "$folder/spec") $(grep -v ^none "$folder/update")" ;;
             *Mode.Replicated.Replicas*) sed -n 's/^replicas //p' "$folder/$which" ;;
-            *'json .TaskTemplate'*) echo "{$(grep -v '^replicas\|^label' "$folder/$which" | paste -s -d ,)} {}" ;;
+            *TaskTemplate.ForceUpdate*) echo "{$(grep -v '^replicas\|^label' "$folder/$which" | paste -s -d ,)} {}" ;;
             *ContainerSpec.Secrets*) sed -n 's/^secret //p' "$folder/spec"; echo ;;
             *StopGracePeriod*) echo null ;;
             *oneshift.previous*) sed -n 's/^label //p' "$folder/spec" ;;
