@@ -28,6 +28,11 @@ impl Absences {
         self.0.retain(|(of_kind, place, _), _| *of_kind != kind || Some(*place) != workspace);
     }
 
+    /// There is nobody of this kind anywhere: nobody is waited for in vain.
+    pub(crate) fn suspend(&mut self, kind: WorkerKind) {
+        self.0.retain(|(of_kind, _, _), _| *of_kind != kind);
+    }
+
     /// The job's attempt is over.
     pub(crate) fn forget(&mut self, job: JobId) {
         self.0.retain(|(_, _, waiting), _| *waiting != job);

@@ -95,6 +95,8 @@ impl Core {
 
     fn may_retire(&mut self, worker: WorkerId) -> bool {
         let may_go = match self.registry.retire(worker) {
+            // Its line broke, and it is about to come back.
+            Departing::Unknown => false,
             Departing::LastOf(workspace) => !self.is_needed(workspace),
             _ => true,
         };

@@ -113,9 +113,13 @@ impl Core {
             let message = format!("job {job} is not running here");
             return Err(ApiError::new(ErrorCode::Conflict, message));
         }
+        // A gateway that is new here knows it from nobody else.
+        self.place(job, wish.workspace);
         let mut hold = HOLD;
-        // While there is none anywhere it would find none elsewhere either: better late than lost.
-        if !self.registry.has_fitting(wish) && self.registry.has(wish.kind) {
+        if !self.registry.has(wish.kind) {
+            // It would find none elsewhere either: better late than lost.
+            self.absences.suspend(wish.kind);
+        } else if !self.registry.has_fitting(wish) {
             let left = absences::LONGEST.saturating_sub(self.absences.noted(wish, job, now));
             if left.is_zero() {
                 return Err(none_there(wish));
@@ -223,11 +227,17 @@ mod tests {
         for seconds in [0, 1000, 2000] {
             assert_eq!(core.call(wish, jobs[0], at(seconds)).unwrap().1, HOLD);
         }
-        core.registry.attach(git_pull(WorkspaceId::random()), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let elsewhere = git_pull(WorkspaceId::random());
+        core.registry.attach(elsewhere.clone(), IpAddr::V4(Ipv4Addr::LOCALHOST));
         assert!(core.call(wish, jobs[0], at(3000)).is_ok());
         assert!(core.call(wish, jobs[1], at(3059)).is_ok());
         assert!(core.call(wish, jobs[0], at(3060)).is_err());
         assert!(core.call(wish, jobs[1], at(3060)).is_ok());
+        // Nor does what was waited before there was nobody at all for a while.
+        let gone = core.registry.drop_worker(elsewhere.id);
+        assert!(gone.is_some() && core.call(wish, jobs[1], at(3200)).is_ok());
+        core.registry.attach(elsewhere, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert!(core.call(wish, jobs[1], at(3201)).is_ok());
         // What an attempt has waited does not count for the next one.
         core.absences.forget(jobs[0]);
         assert!(core.call(wish, jobs[0], at(3061)).is_ok());

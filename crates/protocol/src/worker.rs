@@ -113,22 +113,25 @@ pub struct Lease {
     pub node: String,
 }
 
-/// Body of `POST /internal/departures`: a worker is about to go.
+/// Body of `POST /internal/departures`: a worker is about to go. Fields that this version does not know
+/// are ignored, as those of [`Attach`] are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Departure {
     /// The worker.
     pub worker: WorkerId,
     /// Why it goes.
+    #[serde(default)]
     pub cause: Cause,
 }
 
 /// Why a worker is about to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Cause {
     /// It was told to stop. One that is idle asks whether it may; one that has a job lets the gateway
     /// know that it will be gone after it.
+    #[default]
     ToldToStop,
     /// Its job is done.
     JobDone,

@@ -88,9 +88,8 @@ async fn run(worker: OneShot, orders: StopOrders) -> std::io::Result<(Exit, bool
         loop {
             signals.next().await;
             orders.note();
-            if stop.send(()).await.is_err() {
-                return;
-            }
+            // After the job's end it counts all the same: nobody is to begin anew then.
+            let _ = stop.send(()).await;
         }
     });
     worker.run_and_retire(listener, stops).await

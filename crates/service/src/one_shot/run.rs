@@ -12,6 +12,7 @@ use protocol::{Outcome, Reason, State};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -165,8 +166,14 @@ impl OneShot {
         let (supervisor, has_successor) = (self.supervisor, self.has_successor);
         let may_stay =
             |exit, slot: &Slot| has_successor && exit != Exit::Idle && !slot.is_leaving();
-        let life =
-            Life { config: Arc::clone(&config), slot: Arc::clone(&slot), jobs, stop, supervisor };
+        let life = Life {
+            config: Arc::clone(&config),
+            slot: Arc::clone(&slot),
+            jobs,
+            stop,
+            supervisor,
+            drain_end: None,
+        };
         let exit = life.live().await;
         let must_stay = may_stay(exit, &slot) && !may_retire(&config).await;
         done.cancel();
@@ -195,10 +202,15 @@ struct Life {
     jobs: mpsc::Receiver<(Job, Work)>,
     stop: mpsc::Receiver<()>,
     supervisor: Option<Supervisor>,
+    /// The end of the drain time, once the worker was told to stop.
+    drain_end: Option<Instant>,
 }
 
 impl Life {
     async fn live(mut self) -> Exit {
+        if self.slot.is_leaving() {
+            self.leave();
+        }
         let Some((job, work)) = self.wait_for_job().await else { return Exit::Idle };
         let span = tracing::info_span!("job", job.id = %job.id(), job.attempt = job.attempt());
         let outcome = self.see_through(&job, work).instrument(span).await;
@@ -210,11 +222,12 @@ impl Life {
         if !self.slot.is_leaving() {
             tokio::select! {
                 Some(job) = self.jobs.recv() => return Some(job),
-                _ = self.stop.recv() => self.slot.set_leaving(),
+                _ = self.stop.recv() => drop(self.leave()),
             }
         }
         if !self.is_forsaken() {
-            let permission = tokio::time::timeout(self.config.drain, permission(&self.config));
+            let drain_end = self.leave();
+            let permission = timeout_at(drain_end, permission(&self.config));
             tokio::select! {
                 biased;
                 Some(job) = self.jobs.recv() => return Some(job),
@@ -225,8 +238,15 @@ impl Life {
         if self.slot.close_if_idle() {
             return None;
         }
-        // It has just come, and gets the drain time.
+        // It has just come, and gets what is left of the drain time.
         self.jobs.recv().await
+    }
+
+    /// Notes that the worker was told to stop; returns the end of the drain time, which begins with the
+    /// first time that it was.
+    fn leave(&mut self) -> Instant {
+        self.slot.set_leaving();
+        *self.drain_end.get_or_insert_with(|| Instant::now() + self.config.drain)
     }
 
     /// Runs the job to its end, whatever the end is.
@@ -282,19 +302,17 @@ impl Life {
 
     /// Waits for a signal, then for the end of the drain time or the next signal.
     async fn drained(&mut self) {
-        let mut _telling = None;
-        if !self.slot.is_leaving() {
-            if self.stop.recv().await.is_none() {
-                std::future::pending::<()>().await;
-            }
-            self.slot.set_leaving();
-            let config = Arc::clone(&self.config);
-            let telling = tokio::spawn(async move { announce_leaving(&config).await });
-            _telling = Some(AbortOnDrop(telling.abort_handle()));
+        if !self.slot.is_leaving() && self.stop.recv().await.is_none() {
+            std::future::pending::<()>().await;
         }
-        let drain = if self.is_forsaken() { Duration::ZERO } else { self.config.drain };
-        tracing::info!(seconds = drain.as_secs(), "told to stop; the job may go on for that long");
-        let _ = tokio::time::timeout(drain, self.stop.recv()).await;
+        let drain_end = self.leave();
+        let end = if self.is_forsaken() { Instant::now() } else { drain_end };
+        let config = Arc::clone(&self.config);
+        let telling = tokio::spawn(async move { announce_leaving(&config).await });
+        let _telling = AbortOnDrop(telling.abort_handle());
+        let left = end.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000);
+        tracing::info!(seconds = left, "told to stop; the job may go on for that long");
+        let _ = timeout_at(end, self.stop.recv()).await;
     }
 
     /// Waits until a reader has the outcome.
