@@ -60,14 +60,14 @@ fn settings_that_nothing_reads_are_named_and_others_are_not() {
     let machine = Machine::new();
     machine.settings(
         "ONESHIFT_DRIAN_SECONDS=1\nONESHIFT_LOG=info\nONESHIFT_NFS_SERVER=nas\n\
-         ONESHIFT_GIT_TIMEOUT_SECONDS=9\nONESHIFT_STACK=other\nEDITOR=vi\nCLUSTER_TOKEN=x\n\
+         ONESHIFT_AGENT_ENV=9\nONESHIFT_STACK=other\nEDITOR=vi\nCLUSTER_TOKEN=x\n\
          ANTHROPIC_API_KEY_FILE=/key\nONESHIFT_BUILD_NETWORK=host\nONESHIFT_REPLICAS_WORKFLOW=5\n",
     );
     let run = machine.must(&["--dry-run"]);
     for words in [
         "line 1: nothing reads ONESHIFT_DRIAN_SECONDS",
         "line 3: ONESHIFT_NFS_SERVER does nothing without --overlay swarm.nfs.yml",
-        "line 4: ONESHIFT_GIT_TIMEOUT_SECONDS does nothing here: swarm.yml passes it on to no service",
+        "line 4: ONESHIFT_AGENT_ENV does nothing here: swarm.yml passes it on to no service",
         "line 5: ONESHIFT_STACK does nothing here; use --stack",
         "line 8: nothing reads ANTHROPIC_API_KEY_FILE",
     ] {
