@@ -50,9 +50,7 @@ impl Gateway {
             }
         }
     }
-}
 
-impl Gateway {
     /// Whether a worker that has done its job may go. If it may not, somebody must stay in its place.
     pub(crate) async fn retire(self: &Arc<Self>, worker: WorkerId) -> bool {
         let end = Instant::now() + RELIEF;

@@ -72,7 +72,8 @@ async fn a_worker_that_asks_before_it_is_attached_is_no_stranger() {
     let stream = pulled(&gateway, workspace).await;
     let id = WorkerId::random();
     let (inside, asks) = (gateway.inside(), gateway.inside());
-    let leave = tokio::spawn(async move { asks.depart(id, Cause::ToldToStop).await });
+    let mut leave = tokio::spawn(async move { asks.depart(id, Cause::ToldToStop).await });
+    assert!(timeout(MOMENT, &mut leave).await.is_err(), "it may be about to attach");
     let attach = Attach {
         id,
         kind: WorkerKind::GitPull,
@@ -86,7 +87,7 @@ async fn a_worker_that_asks_before_it_is_attached_is_no_stranger() {
         succeeds: None,
     };
     let _line = inside.attach(&attach).await.unwrap();
-    assert!(!leave.is_finished());
+    assert!(timeout(MOMENT, &mut leave).await.is_err(), "the job has its files there");
     workflow.go_on();
     read_all(stream).await;
     assert!(leave.await.unwrap().unwrap());

@@ -208,9 +208,6 @@ struct Life {
 
 impl Life {
     async fn live(mut self) -> Exit {
-        if self.slot.is_leaving() {
-            self.leave();
-        }
         let Some((job, work)) = self.wait_for_job().await else { return Exit::Idle };
         let span = tracing::info_span!("job", job.id = %job.id(), job.attempt = job.attempt());
         let outcome = self.see_through(&job, work).instrument(span).await;
@@ -222,11 +219,11 @@ impl Life {
         if !self.slot.is_leaving() {
             tokio::select! {
                 Some(job) = self.jobs.recv() => return Some(job),
-                _ = self.stop.recv() => drop(self.leave()),
+                _ = self.stop.recv() => {}
             }
         }
+        let drain_end = self.leave();
         if !self.is_forsaken() {
-            let drain_end = self.leave();
             let permission = timeout_at(drain_end, permission(&self.config));
             tokio::select! {
                 biased;
